@@ -1,0 +1,13 @@
+/* All of libkeyturn's public interface. */
+#ifndef KEYTURN_KEYTURN_H
+#define KEYTURN_KEYTURN_H
+
+#include <keyturn/audit.h>
+#include <keyturn/error.h>
+#include <keyturn/project.h>
+#include <keyturn/rotation.h>
+#include <keyturn/secret.h>
+#include <keyturn/types.h>
+#include <keyturn/vault.h>
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * Clock and time text.
+ */
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+int64_t clock_now(void)
+{
+	return (int64_t)time(NULL);
+}
+
+int64_t clock_monotonic_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void time_format(int64_t time, char ret[TIME_TEXT_LEN + 1])
+{
+	time_t value = (time_t)time;
+	struct tm tm;
+
+	if (time == 0 || gmtime_r(&value, &tm) == NULL ||
+	    strftime(ret, TIME_TEXT_LEN + 1, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		snprintf(ret, TIME_TEXT_LEN + 1, "-");
+}
+
+void duration_format(int64_t seconds, char ret[24])
+{
+	static const struct {
+		int64_t seconds;
+		const char *name;
+	} units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+	size_t i = 0;
+
+	while (i < 3 && seconds < units[i].seconds)
+		i++;
+	snprintf(ret, 24, "%lld %s", (long long)(seconds / units[i].seconds),
+	         units[i].name);
+}

@@ -1,0 +1,23 @@
+/*
+ * The wall clock, read in one place, and its RFC 3339 text.
+ */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* Seconds since the epoch, UTC. */
+int64_t clock_now(void);
+
+/* Milliseconds that only grow; for pauses and deadlines. */
+int64_t clock_monotonic_ms(void);
+
+#define TIME_TEXT_LEN 20
+
+/* "2026-01-31T08:05:00Z"; "-" for 0. */
+void time_format(int64_t time, char ret[TIME_TEXT_LEN + 1]);
+
+/* "3 d", "2 h", "45 s": the largest unit, for people. */
+void duration_format(int64_t seconds, char ret[24]);
+
+#endif

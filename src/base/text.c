@@ -1,0 +1,109 @@
+/*
+ * Parsing and copying of text with bounds.
+ */
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kt_err text_format(char *ret, size_t size, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(ret, size, format, args);
+	va_end(args);
+	if (n < 0 || (size_t)n >= size)
+		return err_raise(KT_ERR_USAGE, "text too long (%d bytes)", n);
+	return KT_OK;
+}
+
+enum kt_err text_copy(char *ret, size_t size, const char *text,
+                      const char *what)
+{
+	size_t len = strlen(text);
+
+	if (len >= size)
+		return err_raise(KT_ERR_USAGE,
+		                 "%s is too long (%zu bytes, at most %zu)",
+		                 what, len, size - 1);
+	memcpy(ret, text, len + 1);
+	return KT_OK;
+}
+
+void text_cut(char *ret, size_t size, const char *text)
+{
+	snprintf(ret, size, "%s", text);
+}
+
+void text_unpad(char *ret, size_t size, const unsigned char *field,
+                size_t width)
+{
+	while (width > 0 && (field[width - 1] == ' ' || field[width - 1] == 0))
+		width--;
+	if (width >= size)
+		width = size - 1;
+	memcpy(ret, field, width);
+	ret[width] = '\0';
+}
+
+enum kt_err text_to_int(const char *text, long long min, long long max,
+                        const char *what, long long *ret)
+{
+	char *end;
+	long long value;
+
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (end == text || *end != '\0' || errno != 0 || text[0] == ' ')
+		return err_raise(KT_ERR_USAGE, "%s: '%s' is not a whole number",
+		                 what, text);
+	if (value < min || value > max)
+		return err_raise(KT_ERR_USAGE,
+		                 "%s: %lld is not between %lld and %lld", what,
+		                 value, min, max);
+	*ret = value;
+	return KT_OK;
+}
+
+static long long unit_seconds(char unit)
+{
+	switch (unit) {
+	case 's':
+		return 1;
+	case 'm':
+		return 60;
+	case 'h':
+		return 3600;
+	case 'd':
+		return 86400;
+	default:
+		return 0;
+	}
+}
+
+enum kt_err text_to_duration(const char *text, const char *what,
+                             long long *ret)
+{
+	char number[16];
+	size_t len = strlen(text);
+	long long unit = len > 1 ? unit_seconds(text[len - 1]) : 0;
+
+	if (strcmp(text, "0") == 0) {
+		*ret = 0;
+		return KT_OK;
+	}
+	if (unit == 0 || len > 10)
+		return err_raise(KT_ERR_USAGE,
+		                 "%s: '%s' is not a duration like 90s, 15m, 24h "
+		                 "or 30d", what, text);
+	memcpy(number, text, len - 1);
+	number[len - 1] = '\0';
+	TRY(text_to_int(number, 0, 100000000, what, ret));
+	*ret *= unit;
+	return KT_OK;
+}
