@@ -28,6 +28,7 @@ struct session {
 	bool read_write;
 	bool broken;	/* closed, not reused, when it is released */
 	bool ambiguous; /* the last error could be the blob or the token */
+	bool own;	/* outside the pool: closed when it is released */
 	struct session *next;
 };
 
@@ -38,11 +39,17 @@ enum kt_err session_lease(struct token *token, struct session **ret);
  * changes token objects. */
 enum kt_err session_lease_rw(struct token *token, struct session **ret);
 
-/* Gives it back, or closes it when it is broken; accepts NULL. */
+/* A read-only session outside the pool, for session objects that live long
+ * and for a second opinion while another session is leased: never waits. */
+enum kt_err session_open_own(struct token *token, struct session **ret);
+
+/* Gives it back, or closes it when it is broken, outside the pool or of an
+ * earlier login; of before a reload it is only freed. Accepts NULL. */
 void session_release(struct session *session);
 DEFINE_CLEANUP(struct session, session_release)
 
-/* Translates a return code by table, marks the session broken after any error
+/* Where no session is concerned (C_OpenSession, C_GetTokenInfo) session is
+ * NULL. Translates a return code by table, marks the session broken after any error
  * and raises "C_WrapKey: CKR_..." as KT_ERR_SESSION (lost; see token_retry),
  * KT_ERR_TOKEN, KT_ERR_PIN, KT_ERR_INTEGRITY (this blob), KT_ERR_MEMORY or
  * KT_ERR_POLICY (template, mechanism, attribute or function refused). */
@@ -51,7 +58,8 @@ enum kt_err p11_result(struct session *session, const char *function, CK_RV rv);
 /* CALL(s, C_WrapKey, &mechanism, ...): the session handle goes first. */
 #define CALL(s, function, ...)                                                 \
 	p11_result((s), #function,                                             \
-	           (s)->p11->function((s)->handle, __VA_ARGS__))
+	           (s)->p11->function((s)->handle __VA_OPT__(, )           \
+	                                   __VA_ARGS__))
 
 /* "CKR_PIN_INCORRECT", or "CKR 0x8000..." for a vendor's. Static or
  * thread-local. */

@@ -40,6 +40,9 @@ struct rewrap_item {
 	char reason[128];  /* of err */
 };
 
+#define REWRAP_ITEMS_MAX 10000 /* in one batch */
+#define REWRAP_PROCESSES_MAX 64
+
 struct rewrap_batch {
 	enum rewrap_op op;
 	size_t count;

@@ -19,7 +19,7 @@ struct template {
 	CK_MECHANISM_TYPE mechanisms[4];
 	CK_ATTRIBUTE nested[16]; /* the unwrap template */
 	CK_BBOOL nested_flag[16];
-	CK_ULONG nested_number[16];
+	CK_ULONG nested_count;
 };
 
 /* What a key is made for: the same role has other attributes in each. */
@@ -37,11 +37,25 @@ enum key_use {
 void template_fill(struct template *t, enum kt_key_role role, enum key_use use,
                    enum kt_wrap_mech mech);
 
-/* The same for C_UnwrapKey and C_GenerateKey differences (CKA_VALUE_LEN only
- * when generating) is template_fill's to know. These add what is not policy,
- * before MODIFIABLE. */
+/* The public half of an audit key pair. */
+void template_fill_public(struct template *t, enum kt_key_role role);
+
+/* What makes keys of this role: CKM_AES_KEY_GEN ... */
+CK_MECHANISM_TYPE template_generator(enum kt_key_role role);
+
+/* CKA_VALUE_LEN is there only for what C_GenerateKey makes. These add what is
+ * not policy, before MODIFIABLE; id and label stay borrowed. */
 void template_add_id(struct template *t, const struct kt_id *cka_id);
 void template_add_label(struct template *t, const char *label);
+
+/* Adds what the token itself says of a key's past: LOCAL, ALWAYS_SENSITIVE,
+ * NEVER_EXTRACTABLE, KEY_GEN_MECHANISM. For comparing, not for making. */
+void template_add_history(struct template *t, enum kt_key_role role,
+                          enum key_use use);
+
+/* Reads the attributes of the template back and compares; as policy_check. */
+enum kt_err template_compare(const struct template *t, struct session *s,
+                             CK_OBJECT_HANDLE object, char *ret, size_t size);
 
 /* Reads every policy attribute of the object back; KT_ERR_POLICY names the
  * first that differs. ret may be NULL; else it gets "name=value ..." text. */

@@ -56,10 +56,13 @@ const struct kt_secret *token_pin(const struct token *token);
 /* Keys on the token. */
 
 /* Generates a token object of this role (master, recovery, row MAC, audit)
- * under the lock. Nothing is known of it until token_key_facts() says so after
- * a token_reload(). */
+ * under the lock. mech is all that a wrapping key may ever wrap with,
+ * KT_WRAP_NONE for the other roles. Nothing is known of it until
+ * token_key_facts() says so after a token_reload(). KT_ERR_CONFLICT when the
+ * CKA_ID is taken: some tokens would replace that key. */
 enum kt_err token_generate(struct token *token, enum kt_key_role role,
-                           const struct kt_id *cka_id, const char *label);
+                           enum kt_wrap_mech mech, const struct kt_id *cka_id,
+                           const char *label);
 
 /* Objects with this CKA_ID: 0, 1 or more (an audit key pair counts 1). "None"
  * is asked again in a fresh session before it is believed. */
@@ -75,7 +78,8 @@ struct key_facts {
  * KT_ERR_NOT_FOUND, KT_ERR_CONFLICT (more than one), KT_ERR_POLICY naming the
  * attribute. */
 enum kt_err token_key_facts(struct token *token, enum kt_key_role role,
-                            const struct kt_id *cka_id, struct key_facts *ret);
+                            enum kt_wrap_mech mech, const struct kt_id *cka_id,
+                            struct key_facts *ret);
 
 /* Destroys what carries the CKA_ID, under the lock; KT_OK when nothing does.
  * What is true afterwards, token_count() says after a reload. */

@@ -19,9 +19,9 @@ struct kt_audit_entry {
 
 /* From entry first on (1 is the first), oldest first; limit 0: all. */
 enum kt_err kt_audit_list(struct kt_vault *vault, int64_t first, int64_t limit,
-                          enum kt_err (*each)(void *arg,
-                                              const struct kt_audit_entry *e),
-                          void *arg);
+			  enum kt_err (*each)(void *arg,
+					      const struct kt_audit_entry *e),
+			  void *arg);
 
 struct kt_audit_summary {
 	int64_t entries;
@@ -33,6 +33,6 @@ struct kt_audit_summary {
 /* Every hash, MAC and checkpoint signature, first to last. KT_ERR_INTEGRITY
  * names the first bad entry. */
 enum kt_err kt_audit_verify(struct kt_vault *vault,
-                            struct kt_audit_summary *ret);
+			    struct kt_audit_summary *ret);
 
 #endif

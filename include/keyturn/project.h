@@ -17,16 +17,16 @@ struct kt_project {
 };
 
 enum kt_err kt_project_create(struct kt_vault *vault, const char *name,
-                              struct kt_project *ret);
+			      struct kt_project *ret);
 
 /* Calls each() by name; its first error ends the list and is returned. */
 enum kt_err kt_project_list(struct kt_vault *vault,
-                            enum kt_err (*each)(void *arg,
-                                                const struct kt_project *p),
-                            void *arg);
+			    enum kt_err (*each)(void *arg,
+						const struct kt_project *p),
+			    void *arg);
 
 enum kt_err kt_project_get(struct kt_vault *vault, const char *name,
-                           struct kt_project *ret);
+			   struct kt_project *ret);
 
 /* Deletes secrets, keys and access tokens of the project. Not reversible. */
 enum kt_err kt_project_delete(struct kt_vault *vault, const char *name);
@@ -49,15 +49,15 @@ struct kt_access {
 /* lifetime: seconds, 1 to KT_ACCESS_LIFETIME_MAX. *ret_token is the only copy
  * of the token there will ever be; the caller owns it. */
 enum kt_err kt_access_issue(struct kt_vault *vault, const char *project,
-                            enum kt_access_scope scope, int64_t lifetime,
-                            const char *label, struct kt_access *ret,
-                            struct kt_secret *ret_token);
+			    enum kt_access_scope scope, int64_t lifetime,
+			    const char *label, struct kt_access *ret,
+			    struct kt_secret *ret_token);
 
 /* project NULL: all projects. Revoked and expired ones are listed too. */
 enum kt_err kt_access_list(struct kt_vault *vault, const char *project,
-                           enum kt_err (*each)(void *arg,
-                                               const struct kt_access *a),
-                           void *arg);
+			   enum kt_err (*each)(void *arg,
+					       const struct kt_access *a),
+			   void *arg);
 
 /* Revoking a revoked one is KT_OK. */
 enum kt_err kt_access_revoke(struct kt_vault *vault, const char *id);

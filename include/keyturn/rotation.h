@@ -15,7 +15,8 @@ enum kt_rotation_phase {
 	KT_ROTATION_STAGING, /* keyed; batches are being staged */
 	KT_ROTATION_STAGED,
 	KT_ROTATION_VERIFIED,
-	KT_ROTATION_DRAINING, /* cut over; the grace time */
+	KT_ROTATION_DRAINING,    /* cut over; the grace time */
+	KT_ROTATION_CONTRACTING, /* no way back from here */
 	KT_ROTATION_CONTRACTED,
 	KT_ROTATION_DESTROYED,
 	KT_ROTATION_ROLLING_BACK,
@@ -32,7 +33,7 @@ const char *kt_rotation_phase_name(enum kt_rotation_phase phase);
  * where recovery wraps are on, one for the recovery key. */
 struct kt_rotation_leg {
 	struct kt_key old_key, new_key;
-	int64_t rows_total;    /* under the old key when it was planned */
+	int64_t rows_total; /* under the old key when it was planned */
 	int64_t rows_rewrapped, rows_verified, rows_contracted;
 };
 
@@ -43,10 +44,10 @@ struct kt_rotation {
 	char project[KT_NAME_MAX + 1]; /* "" for the master */
 	char operator_name[KT_NAME_MAX + 1];
 	char reason[KT_REASON_MAX + 1];
-	int64_t planned, keyed, staged, verified, activated, contracted;
-	int64_t destroyed, rollback_started, rolled_back;
-	int64_t grace;	 /* seconds between cut-over and contraction */
-	int64_t resumed; /* how often */
+	int64_t planned, keyed, staged, verified, activated, contracting;
+	int64_t contracted, destroyed, rollback_started, rolled_back;
+	int64_t grace;       /* seconds between cut-over and contraction */
+	int64_t resumed;     /* how often */
 	int64_t rows_failed; /* quarantined now */
 	size_t legs;
 	struct kt_rotation_leg leg[KT_ROTATION_LEGS_MAX];
@@ -56,14 +57,14 @@ struct kt_rotation {
 struct kt_progress {
 	/* done of total rows of this step; total 0: a step without rows. */
 	void (*report)(void *arg, const char *step, int64_t done,
-	               int64_t total);
+		       int64_t total);
 	bool (*stop)(void *arg); /* true: stop at the next batch edge */
 	void *arg;
 };
 
 struct kt_rotate_options {
-	int64_t batch_size; /* rows, 1 to 100000; 0: 1000 */
-	int jobs; /* worker processes, 1 to 64; 0: one per core */
+	int64_t batch_size; /* rows, 1 to 10000; 0: 1000 */
+	int jobs;           /* worker processes, 1 to 64; 0: one per core */
 	const char *reason;
 	int64_t grace; /* seconds */
 };
@@ -81,68 +82,70 @@ struct kt_rotation_plan {
 };
 
 enum kt_err kt_rotation_plan(struct kt_vault *vault, enum kt_rotation_kind kind,
-                             const char *project,
-                             const struct kt_rotate_options *options,
-                             struct kt_rotation_plan *ret);
+			     const char *project,
+			     const struct kt_rotate_options *options,
+			     struct kt_rotation_plan *ret);
 
 /* All the token work with session keys; changes neither a database byte nor a
  * token object. KT_ERR_INTEGRITY when a row would fail; each() names it. */
 enum kt_err kt_rotation_dry_run(struct kt_vault *vault,
-                                enum kt_rotation_kind kind, const char *project,
-                                const struct kt_rotate_options *options,
-                                const struct kt_progress *progress,
-                                void (*fault)(void *arg, const char *text),
-                                void *fault_arg);
+				enum kt_rotation_kind kind, const char *project,
+				const struct kt_rotate_options *options,
+				const struct kt_progress *progress,
+				void (*fault)(void *arg, const char *text),
+				void *fault_arg);
 
 /* Runs as far as it can: to draining, or to the end where grace is 0.
  * KT_ERR_INTERRUPTED at a batch edge, KT_ERR_BUSY naming the other operator,
  * KT_ERR_INTEGRITY when rows are quarantined. *ret is written whenever the
  * rotation exists, whatever is returned. */
-enum kt_err kt_rotation_start(struct kt_vault *vault, enum kt_rotation_kind kind,
-                              const char *project,
-                              const struct kt_rotate_options *options,
-                              const struct kt_progress *progress,
-                              struct kt_rotation *ret);
+enum kt_err kt_rotation_start(struct kt_vault *vault,
+			      enum kt_rotation_kind kind, const char *project,
+			      const struct kt_rotate_options *options,
+			      const struct kt_progress *progress,
+			      struct kt_rotation *ret);
 
-/* Goes on with the unfinished rotation, or with its rollback. */
+/* Goes on with an interrupted rotation, rollback or contraction.
+ * KT_ERR_NOT_FOUND when none is, KT_ERR_BUSY while its process lives. */
 enum kt_err kt_rotation_resume(struct kt_vault *vault,
-                               const struct kt_rotate_options *options,
-                               const struct kt_progress *progress,
-                               struct kt_rotation *ret);
+			       const struct kt_rotate_options *options,
+			       const struct kt_progress *progress,
+			       struct kt_rotation *ret);
 
 /* Back to the old key; possible until contraction began. */
 enum kt_err kt_rotation_rollback(struct kt_vault *vault,
-                                 const struct kt_progress *progress,
-                                 struct kt_rotation *ret);
+				 const struct kt_progress *progress,
+				 struct kt_rotation *ret);
 
 /* Contracts a draining rotation; before its grace time is over only with
  * now. */
 enum kt_err kt_rotation_finish(struct kt_vault *vault, bool now,
-                               const struct kt_progress *progress,
-                               struct kt_rotation *ret);
+			       const struct kt_progress *progress,
+			       struct kt_rotation *ret);
 
 /* The unfinished rotation; KT_ERR_NOT_FOUND when there is none. */
-enum kt_err kt_rotation_current(struct kt_vault *vault, struct kt_rotation *ret);
+enum kt_err kt_rotation_current(struct kt_vault *vault,
+				struct kt_rotation *ret);
 
 enum kt_err kt_rotation_get(struct kt_vault *vault, const struct kt_id *id,
-                            struct kt_rotation *ret);
+			    struct kt_rotation *ret);
 
 /* Newest first. */
 enum kt_err kt_rotation_list(struct kt_vault *vault,
-                             enum kt_err (*each)(void *arg,
-                                                 const struct kt_rotation *r),
-                             void *arg);
+			     enum kt_err (*each)(void *arg,
+						 const struct kt_rotation *r),
+			     void *arg);
 
 /* Quarantined rows of a rotation: text names row and reason. */
 enum kt_err kt_rotation_faults(struct kt_vault *vault, const struct kt_id *id,
-                               enum kt_err (*each)(void *arg, const char *text),
-                               void *arg);
+			       enum kt_err (*each)(void *arg, const char *text),
+			       void *arg);
 
 /* Master key versions, both keys of a version one after the other. */
 enum kt_err kt_master_list(struct kt_vault *vault,
-                           enum kt_err (*each)(void *arg,
-                                               const struct kt_key *key),
-                           void *arg);
+			   enum kt_err (*each)(void *arg,
+					       const struct kt_key *key),
+			   void *arg);
 
 /* Destroys the token objects of a version after recounting every row that
  * could need it; looks again after a reload. KT_ERR_CONFLICT while a row or an

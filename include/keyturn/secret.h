@@ -14,28 +14,28 @@ struct kt_secret_info {
 	int64_t version; /* current; 1 is the first */
 	int64_t created; /* first version */
 	int64_t updated; /* current version */
-	int64_t size;	 /* bytes of the current value */
+	int64_t size;    /* bytes of the current value */
 };
 
 /* Adds a version; the value was read back through every wrap before it is
  * committed. */
 enum kt_err kt_secret_set(struct kt_vault *vault, const char *project,
-                          const char *name, const struct kt_secret *value,
-                          struct kt_secret_info *ret);
+			  const char *name, const struct kt_secret *value,
+			  struct kt_secret_info *ret);
 
 /* version 0: the current one. The caller owns *ret. */
 enum kt_err kt_secret_get(struct kt_vault *vault, const char *project,
-                          const char *name, int64_t version,
-                          struct kt_secret *ret);
+			  const char *name, int64_t version,
+			  struct kt_secret *ret);
 
 enum kt_err kt_secret_list(struct kt_vault *vault, const char *project,
-                           enum kt_err (*each)(void *arg,
-                                               const struct kt_secret_info *s),
-                           void *arg);
+			   enum kt_err (*each)(void *arg,
+					       const struct kt_secret_info *s),
+			   void *arg);
 
 /* Deletes all versions and their keys. Not reversible. */
 enum kt_err kt_secret_delete(struct kt_vault *vault, const char *project,
-                             const char *name);
+			     const char *name);
 
 struct kt_import_item {
 	char name[KT_NAME_MAX + 1];
@@ -44,13 +44,13 @@ struct kt_import_item {
 
 /* All or nothing: one transaction. Existing names get a new version. */
 enum kt_err kt_secret_import(struct kt_vault *vault, const char *project,
-                             const struct kt_import_item *items, size_t count);
+			     const struct kt_import_item *items, size_t count);
 
 /* Every current secret of a project, values included; *value is borrowed for
  * the call of each(). */
 enum kt_err kt_secret_export(struct kt_vault *vault, const char *project,
-                             enum kt_err (*each)(void *arg, const char *name,
-                                                 const struct kt_secret *value),
-                             void *arg);
+			     enum kt_err (*each)(void *arg, const char *name,
+						 const struct kt_secret *value),
+			     void *arg);
 
 #endif

@@ -14,7 +14,7 @@
 
 #define KT_ID_LEN 16
 #define KT_ID_TEXT_LEN 36 /* 8-4-4-4-12 */
-#define KT_NAME_MAX 255	  /* bytes, without the NUL */
+#define KT_NAME_MAX 255   /* bytes, without the NUL */
 #define KT_VALUE_MAX (1024 * 1024)
 
 /* UUIDv7 (RFC 9562) for what keyturn names, 16 random bytes for a CKA_ID. */
@@ -39,7 +39,7 @@ enum kt_key_role {
 	KT_KEY_MASTER = 1,   /* token: wraps project keys */
 	KT_KEY_RECOVERY = 2, /* token: wraps DEKs for the administrator */
 	KT_KEY_PROJECT = 3,  /* wrapped: wraps the DEKs of one project */
-	KT_KEY_DEK = 4,	     /* wrapped: encrypts one secret version */
+	KT_KEY_DEK = 4,      /* wrapped: encrypts one secret version */
 	KT_KEY_ROW_MAC = 5,  /* token: generic secret, HMAC */
 	KT_KEY_AUDIT = 6,    /* token: EC P-256, signs checkpoints */
 	KT_KEY_ROLE_MAX_
@@ -62,8 +62,8 @@ const char *kt_key_state_name(enum kt_key_state state);
 /* How a key wraps others. The numbers are stored in the key's own row. */
 enum kt_wrap_mech {
 	KT_WRAP_NONE = 0,
-	KT_WRAP_AES_KW = 1,	   /* CKM_AES_KEY_WRAP, RFC 3394 */
-	KT_WRAP_AES_KWP = 2,	   /* CKM_AES_KEY_WRAP_KWP, RFC 5649 */
+	KT_WRAP_AES_KW = 1,        /* CKM_AES_KEY_WRAP, RFC 3394 */
+	KT_WRAP_AES_KWP = 2,       /* CKM_AES_KEY_WRAP_KWP, RFC 5649 */
 	KT_WRAP_AES_PAD_KWP = 3,   /* CKM_AES_KEY_WRAP_PAD that is RFC 5649 */
 	KT_WRAP_AES_PAD_PKCS7 = 4, /* CKM_AES_KEY_WRAP_PAD, PKCS#7 then KW */
 	KT_WRAP_MECH_MAX_

@@ -14,26 +14,26 @@ struct kt_vault;
 /* Where the PIN comes from; tried in the order of the members, the URI's
  * pin-source between file and credentials_dir. Read at most once. */
 struct kt_pin_source {
-	int fd;			     /* -1: none */
-	const char *file;	     /* NULL: none */
+	int fd;                      /* -1: none */
+	const char *file;            /* NULL: none */
 	const char *credentials_dir; /* holds a file "pin"; NULL: none */
 	const char *environment;     /* a PIN the configuration allowed */
 	/* Asks a person; NULL: nobody to ask. *ret is on the secure heap. */
 	enum kt_err (*prompt)(void *arg, const char *token_label,
-	                      struct kt_secret *ret);
+			      struct kt_secret *ret);
 	void *prompt_arg;
 	bool last_try; /* go on although one wrong PIN locks the token */
 };
 
 /* All strings are borrowed for the lifetime of the vault. */
 struct kt_params {
-	const char *token_uri;	 /* RFC 7512; names the token */
-	const char *module;	 /* path or p11-kit name; NULL: in the URI */
+	const char *token_uri; /* RFC 7512; names the token */
+	const char *module;    /* path or p11-kit name; NULL: in the URI */
 	enum kt_gate_level gate;
 	struct kt_pin_source pin;
-	const char *runtime_dir; /* lock files; made 0700 when missing */
-	const char *worker;	 /* path of keyturn-worker */
-	const char *store_path;	 /* the SQLite database */
+	const char *runtime_dir;   /* lock files; made 0700 when missing */
+	const char *worker;        /* path of keyturn-worker */
+	const char *store_path;    /* the SQLite database */
 	const char *operator_name; /* who acts: into rotations and the audit */
 };
 
@@ -91,12 +91,13 @@ struct kt_status {
  * where a database stands. Leaves nothing behind when it fails, but for token
  * keys that the detail then names. */
 enum kt_err kt_vault_init(const struct kt_params *params,
-                          const struct kt_init_options *options,
-                          struct kt_status *ret);
+			  const struct kt_init_options *options,
+			  struct kt_status *ret);
 
 /* Opens token and database and logs in: one attempt. Close with
  * kt_vault_close(). */
-enum kt_err kt_vault_open(const struct kt_params *params, struct kt_vault **ret);
+enum kt_err kt_vault_open(const struct kt_params *params,
+			  struct kt_vault **ret);
 
 /* Logs out, wipes, frees; accepts NULL. */
 void kt_vault_close(struct kt_vault *vault);
@@ -105,7 +106,7 @@ void kt_vault_close(struct kt_vault *vault);
  * the project key. Wrong, expired and revoked tokens all give KT_ERR_DENIED,
  * with one text, as does every later call beyond its rights. */
 enum kt_err kt_vault_authorize(struct kt_vault *vault,
-                               const struct kt_secret *access_token);
+			       const struct kt_secret *access_token);
 
 enum kt_err kt_vault_status(struct kt_vault *vault, struct kt_status *ret);
 
@@ -123,9 +124,9 @@ struct kt_check {
 /* Runs every check it can reach, even where the vault does not open; calls
  * each() for each. KT_ERR_ATTENTION when one failed. */
 enum kt_err kt_doctor(const struct kt_params *params,
-                      enum kt_err (*each)(void *arg,
-                                          const struct kt_check *check),
-                      void *arg);
+		      enum kt_err (*each)(void *arg,
+					  const struct kt_check *check),
+		      void *arg);
 
 struct kt_backup {
 	int64_t created;
@@ -136,7 +137,7 @@ struct kt_backup {
 /* Copies the database while it is in use; the file must not exist. Complete
  * and synced when it returns. */
 enum kt_err kt_backup_create(struct kt_vault *vault, const char *path,
-                             struct kt_backup *ret);
+			     struct kt_backup *ret);
 
 /* "0.1.0" */
 const char *kt_version(void);

@@ -40,5 +40,5 @@ void duration_format(int64_t seconds, char ret[24])
 	while (i < 3 && seconds < units[i].seconds)
 		i++;
 	snprintf(ret, 24, "%lld %s", (long long)(seconds / units[i].seconds),
-	         units[i].name);
+		 units[i].name);
 }

@@ -126,7 +126,7 @@ enum kt_err fd_read_all(int fd, void *data, size_t len)
 }
 
 static enum kt_err write_and_sync(int fd, const char *path, const void *data,
-                                  size_t len)
+				  size_t len)
 {
 	enum kt_err err = fd_write_all(fd, data, len);
 
@@ -139,8 +139,10 @@ static enum kt_err write_and_sync(int fd, const char *path, const void *data,
 
 enum kt_err file_write_new(const char *path, const void *data, size_t len)
 {
-	CLEANUP(fd_close) int fd = open(
-		path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	CLEANUP(fd_close)
+	int fd =
+		open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		     0600);
 	enum kt_err err;
 
 	if (fd < 0)
@@ -152,7 +154,7 @@ enum kt_err file_write_new(const char *path, const void *data, size_t len)
 }
 
 static enum kt_err digest_fd(int fd, const char *path, EVP_MD_CTX *ctx,
-                             int64_t *ret_size)
+			     int64_t *ret_size)
 {
 	uint8_t buffer[65536];
 	int64_t size = 0;
@@ -172,7 +174,7 @@ static enum kt_err digest_fd(int fd, const char *path, EVP_MD_CTX *ctx,
 }
 
 enum kt_err file_digest(const char *path, uint8_t ret_digest[32],
-                        int64_t *ret_size)
+			int64_t *ret_size)
 {
 	CLEANUP(EVP_MD_CTX_freep) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -188,10 +190,10 @@ enum kt_err file_digest(const char *path, uint8_t ret_digest[32],
 }
 
 enum kt_err lock_take(const char *path, enum lock_mode mode, int timeout_ms,
-                      int *ret_fd)
+		      int *ret_fd)
 {
-	CLEANUP(fd_close) int fd =
-		open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	CLEANUP(fd_close)
+	int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int operation = mode == LOCK_MODE_SHARED ? LOCK_SH : LOCK_EX;
 	int64_t deadline = clock_monotonic_ms() + timeout_ms;
 
@@ -204,8 +206,8 @@ enum kt_err lock_take(const char *path, enum lock_mode mode, int timeout_ms,
 			return err_errno("cannot lock %s", path);
 		if (clock_monotonic_ms() >= deadline)
 			return err_raise(KT_ERR_BUSY,
-			                 "lock %s is held for more than %d s",
-			                 path, timeout_ms / 1000);
+					 "lock %s is held for more than %d s",
+					 path, timeout_ms / 1000);
 		nanosleep(&pause, NULL);
 	}
 	*ret_fd = fd;

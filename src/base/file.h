@@ -37,12 +37,12 @@ enum kt_err fd_read_all(int fd, void *data, size_t len);
 
 /* SHA-256 of a file's content, and its size. */
 enum kt_err file_digest(const char *path, uint8_t ret_digest[32],
-                        int64_t *ret_size);
+			int64_t *ret_size);
 
 /* An advisory lock on a file that is made when missing (0600). Waits at most
  * timeout_ms; KT_ERR_BUSY then. The lock lives as long as the descriptor. */
 enum lock_mode { LOCK_MODE_SHARED, LOCK_MODE_EXCLUSIVE };
 enum kt_err lock_take(const char *path, enum lock_mode mode, int timeout_ms,
-                      int *ret_fd);
+		      int *ret_fd);
 
 #endif

@@ -59,7 +59,7 @@ enum kt_err secret_new(size_t len, struct kt_secret *ret)
 	data = OPENSSL_secure_zalloc(len > 0 ? len : 1);
 	if (data == NULL)
 		return err_raise(KT_ERR_MEMORY,
-		                 "no secure memory left for %zu bytes", len);
+				 "no secure memory left for %zu bytes", len);
 	*ret = (struct kt_secret){data, len};
 	return KT_OK;
 }
@@ -69,7 +69,7 @@ void kt_secret_done(struct kt_secret *secret)
 	if (secret == NULL)
 		return;
 	OPENSSL_secure_clear_free(secret->data,
-	                          secret->len > 0 ? secret->len : 1);
+				  secret->len > 0 ? secret->len : 1);
 	*secret = (struct kt_secret){0};
 }
 
@@ -132,8 +132,8 @@ enum kt_err secret_read_fd(int fd, size_t max, struct kt_secret *ret)
 			break;
 		used += (size_t)n;
 		if (used > max)
-			return err_raise(KT_ERR_USAGE,
-			                 "more than %zu bytes", max);
+			return err_raise(KT_ERR_USAGE, "more than %zu bytes",
+					 max);
 	}
 	secret_shrink(&room, used);
 	*ret = room;
@@ -142,7 +142,7 @@ enum kt_err secret_read_fd(int fd, size_t max, struct kt_secret *ret)
 }
 
 enum kt_err secret_read_file(const char *path, size_t max,
-                             struct kt_secret *ret)
+			     struct kt_secret *ret)
 {
 	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	enum kt_err err;

@@ -30,6 +30,6 @@ enum kt_err secret_read_fd(int fd, size_t max, struct kt_secret *ret);
 
 /* The same for a regular file or pipe by name. */
 enum kt_err secret_read_file(const char *path, size_t max,
-                             struct kt_secret *ret);
+			     struct kt_secret *ret);
 
 #endif

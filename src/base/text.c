@@ -23,14 +23,14 @@ enum kt_err text_format(char *ret, size_t size, const char *format, ...)
 }
 
 enum kt_err text_copy(char *ret, size_t size, const char *text,
-                      const char *what)
+		      const char *what)
 {
 	size_t len = strlen(text);
 
 	if (len >= size)
 		return err_raise(KT_ERR_USAGE,
-		                 "%s is too long (%zu bytes, at most %zu)",
-		                 what, len, size - 1);
+				 "%s is too long (%zu bytes, at most %zu)",
+				 what, len, size - 1);
 	memcpy(ret, text, len + 1);
 	return KT_OK;
 }
@@ -41,7 +41,7 @@ void text_cut(char *ret, size_t size, const char *text)
 }
 
 void text_unpad(char *ret, size_t size, const unsigned char *field,
-                size_t width)
+		size_t width)
 {
 	while (width > 0 && (field[width - 1] == ' ' || field[width - 1] == 0))
 		width--;
@@ -52,7 +52,7 @@ void text_unpad(char *ret, size_t size, const unsigned char *field,
 }
 
 enum kt_err text_to_int(const char *text, long long min, long long max,
-                        const char *what, long long *ret)
+			const char *what, long long *ret)
 {
 	char *end;
 	long long value;
@@ -61,11 +61,11 @@ enum kt_err text_to_int(const char *text, long long min, long long max,
 	value = strtoll(text, &end, 10);
 	if (end == text || *end != '\0' || errno != 0 || text[0] == ' ')
 		return err_raise(KT_ERR_USAGE, "%s: '%s' is not a whole number",
-		                 what, text);
+				 what, text);
 	if (value < min || value > max)
 		return err_raise(KT_ERR_USAGE,
-		                 "%s: %lld is not between %lld and %lld", what,
-		                 value, min, max);
+				 "%s: %lld is not between %lld and %lld", what,
+				 value, min, max);
 	*ret = value;
 	return KT_OK;
 }
@@ -86,8 +86,7 @@ static long long unit_seconds(char unit)
 	}
 }
 
-enum kt_err text_to_duration(const char *text, const char *what,
-                             long long *ret)
+enum kt_err text_to_duration(const char *text, const char *what, long long *ret)
 {
 	char number[16];
 	size_t len = strlen(text);
@@ -98,9 +97,11 @@ enum kt_err text_to_duration(const char *text, const char *what,
 		return KT_OK;
 	}
 	if (unit == 0 || len > 10)
-		return err_raise(KT_ERR_USAGE,
-		                 "%s: '%s' is not a duration like 90s, 15m, 24h "
-		                 "or 30d", what, text);
+		return err_raise(
+			KT_ERR_USAGE,
+			"%s: '%s' is not a duration like 90s, 15m, 24h "
+			"or 30d",
+			what, text);
 	memcpy(number, text, len - 1);
 	number[len - 1] = '\0';
 	TRY(text_to_int(number, 0, 100000000, what, ret));

@@ -15,7 +15,7 @@ enum kt_err text_format(char *ret, size_t size, const char *format, ...)
 
 /* Copies; KT_ERR_USAGE "what is too long" when it does not fit. */
 enum kt_err text_copy(char *ret, size_t size, const char *text,
-                      const char *what);
+		      const char *what);
 
 /* Copies what fits, for text that is only shown. Never fails. */
 void text_cut(char *ret, size_t size, const char *text);
@@ -23,14 +23,14 @@ void text_cut(char *ret, size_t size, const char *text);
 /* Copies a fixed-width field without its trailing spaces (PKCS#11, 2.40
  * section 3.2); size is at least width + 1. */
 void text_unpad(char *ret, size_t size, const unsigned char *field,
-                size_t width);
+		size_t width);
 
 /* A whole decimal number within [min, max]. */
 enum kt_err text_to_int(const char *text, long long min, long long max,
-                        const char *what, long long *ret);
+			const char *what, long long *ret);
 
 /* "90s", "15m", "24h", "30d"; seconds. 0 needs no unit. */
 enum kt_err text_to_duration(const char *text, const char *what,
-                             long long *ret);
+			     long long *ret);
 
 #endif

@@ -1,0 +1,207 @@
+/*
+ * keyturn init: a vault and the configuration that names it. Everything that
+ * can be refused is looked at before the token makes a key.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/gate.h"
+#include "cli/settings.h"
+
+static const char *const on_off[] = {"on", "off", NULL};
+static const char *const gates[] = {"strict", "warn", NULL};
+
+struct init_options {
+	int recovery_wraps; /* index into on_off */
+	int gate;           /* index into gates: enum kt_gate_level */
+};
+
+static const struct option_def init_option[] = {
+	{"recovery-wraps", 0, OPT_CHOICE,
+	 offsetof(struct init_options, recovery_wraps), "on|off",
+	 "keep a wrap of each secret's key for the administrator (default on)",
+	 .choices = on_off},
+	{"gate", 0, OPT_CHOICE, offsetof(struct init_options, gate),
+	 "strict|warn",
+	 "what to do with a token that breaks the key policy (default strict)",
+	 .choices = gates},
+};
+
+/* The configuration is read from anywhere, so its paths are whole. */
+static enum kt_err absolute(const char *path, char ret[PATH_MAX])
+{
+	char here[PATH_MAX];
+
+	if (path[0] == '/')
+		return text_copy(ret, PATH_MAX, path, "path");
+	if (getcwd(here, sizeof(here)) == NULL)
+		return err_errno("current directory");
+	if (strncmp(path, "./", 2) == 0)
+		path += 2;
+	return text_format(ret, PATH_MAX, "%s/%s", here, path);
+}
+
+/* From the command line into the configuration being made, as a whole path. */
+static enum kt_err take_path(const char **given, char **ret)
+{
+	char whole[PATH_MAX];
+
+	if (*given == NULL)
+		return KT_OK;
+	TRY(absolute(*given, whole));
+	*ret = strdup(whole);
+	if (*ret == NULL)
+		return err_memory();
+	*given = NULL;
+	return KT_OK;
+}
+
+struct init_paths {
+	char config[PATH_MAX], store[PATH_MAX];
+};
+
+static enum kt_err find_config(const struct cli *cli, struct init_paths *paths)
+{
+	char given[PATH_MAX];
+	bool named;
+
+	TRY(settings_config_path(&cli->globals, cli->env, given, &named));
+	TRY(absolute(given, paths->config));
+	if (!file_exists(paths->config))
+		return KT_OK;
+	return err_hint(err_raise(KT_ERR_EXISTS, "configuration %s exists",
+				  paths->config),
+			"--config FILE writes another one");
+}
+
+/* No configuration is read: this run makes it. */
+static enum kt_err make_config(struct cli *cli, const struct init_options *o)
+{
+	struct globals *g = &cli->globals;
+
+	TRY(config_new(&cli->config));
+	cli->config->token.gate = (enum kt_gate_level)o->gate;
+	if (g->token == NULL && cli->env->token == NULL)
+		g->token = "pkcs11:"; /* the only token there is */
+	TRY(take_path(&g->pin_file, &cli->config->pin.file));
+	/* Without a slash it is a name that p11-kit knows. */
+	if (g->module != NULL && strchr(g->module, '/') != NULL)
+		TRY(take_path(&g->module, &cli->config->token.module));
+	return KT_OK;
+}
+
+/* The directories are made first: a configuration that cannot be written is
+ * found out while there is no vault yet. */
+static enum kt_err make_directory(const char *file, const char *what)
+{
+	char dir[PATH_MAX];
+	enum kt_err err;
+
+	TRY(dir_of(file, dir, sizeof(dir)));
+	err = dir_make(dir);
+	if (err == KT_OK && access(dir, W_OK) != 0)
+		err = err_errno("%s", dir);
+	return err == KT_OK ? KT_OK : err_prefix(err, "%s", what);
+}
+
+static enum kt_err set_up(struct cli *cli, const struct init_options *o,
+			  struct init_paths *paths,
+			  const struct kt_params **ret)
+{
+	TRY(find_config(cli, paths));
+	TRY(make_config(cli, o));
+	TRY(cli_params(cli, ret));
+	TRY(absolute((*ret)->store_path, paths->store));
+	TRY(text_copy(cli->settings->store, sizeof(cli->settings->store),
+		      paths->store, "store path"));
+	TRY(make_directory(paths->config, "configuration"));
+	return make_directory(paths->store, "store");
+}
+
+static enum kt_err write_config(const struct cli *cli,
+				const struct init_paths *paths,
+				const struct kt_status *status)
+{
+	const struct config_values values = {
+		.store = paths->store,
+		.uri = status->uri,
+		.module = cli->settings->params.module,
+		.pin_file = cli->config->pin.file,
+		.gate = cli->config->token.gate,
+	};
+	CLEANUP(freep) char *text = NULL;
+	enum kt_err err = config_text(&values, &text);
+
+	if (err == KT_OK)
+		err = file_write_new(paths->config, text, strlen(text));
+	if (err == KT_OK)
+		return KT_OK;
+	return err_hint(err_prefix(err, "the vault is made, but not its "
+					"configuration"),
+			"the vault opens with --store '%s' --token '%s'",
+			paths->store, status->uri);
+}
+
+static void say_next(const struct cli *cli, const struct init_paths *paths,
+		     const struct kt_status *status)
+{
+	char option[PATH_MAX + 16] = "";
+	char gate[512];
+
+	if (cli->globals.config != NULL)
+		snprintf(option, sizeof(option), " --config %s", paths->config);
+	cli_say(cli,
+		"Made a vault in %s\n"
+		"under a master key in token '%s' (%s, serial %s).\n"
+		"Wrote %s.",
+		paths->store, status->token.label, status->token.model,
+		status->token.serial, paths->config);
+	gate_summary(status->gate, gate, sizeof(gate));
+	cli_say(cli, "The gate tried the token's enforcement: %s.", gate);
+	cli_say(cli,
+		"\nNext:\n"
+		"  keyturn%s doctor\n"
+		"  keyturn%s project create NAME\n"
+		"  keyturn%s secret set NAME/SECRET",
+		option, option, option);
+}
+
+static enum kt_err init_run(struct cli *cli, const void *opts,
+			    const char *const *args)
+{
+	const struct init_options *o = opts;
+	const struct kt_init_options init = {.recovery_wraps =
+						     o->recovery_wraps == 0};
+	struct init_paths paths = {0};
+	const struct kt_params *params;
+	struct kt_status status;
+
+	(void)args;
+	TRY(set_up(cli, o, &paths, &params));
+	TRY(kt_vault_init(params, &init, &status));
+	TRY(write_config(cli, &paths, &status));
+	say_next(cli, &paths, &status);
+	return KT_OK;
+}
+
+const struct command init_command = {
+	.path = "init",
+	.help = "make a vault: keys in the token, a database, a configuration",
+	.details =
+		"Checks that the token keeps to the key policy, makes the\n"
+		"master, row-MAC and audit keys in it, makes the database\n"
+		"(--store) and writes a commented configuration (--config).\n"
+		"Nothing that exists is touched. Without --token the only\n"
+		"token there is is taken.\n",
+	.examples = "keyturn init --token 'pkcs11:token=keyturn'\n"
+		    "keyturn init --module /usr/lib/softhsm/libsofthsm2.so "
+		    "--token 'pkcs11:token=dev' --store ./dev.db --config "
+		    "dev.yaml\n",
+	OPTIONS(init_option, struct init_options, ()),
+	.run = init_run,
+};

@@ -1,0 +1,312 @@
+/*
+ * keyturn master: the versions of the master key, their rotation and their
+ * end.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "cli/ask.h"
+#include "cli/commands.h"
+#include "cli/keyview.h"
+#include "cli/rotate.h"
+#include "cli/table.h"
+
+#define KEY(member) offsetof(struct key_view, key.member)
+
+static const struct column list_columns[] = {
+	{"version", "VERSION", COLUMN_INT, KEY(version)},
+	{"role", "ROLE", COLUMN_WORD, .word = key_role_word},
+	{"state", "STATE", COLUMN_WORD, .word = key_state_word},
+	{"rows", "ROWS", COLUMN_INT, KEY(rows)},
+	{"mechanism", "MECHANISM", COLUMN_WORD, .word = key_mech_word},
+	{"token_serial", "TOKEN", COLUMN_CHARS, KEY(token_serial)},
+	{"cka_id", "CKA_ID", COLUMN_CHARS, offsetof(struct key_view, cka_id)},
+	{"created", "CREATED", COLUMN_TIME, KEY(created)},
+	{"activated", "ACTIVATED", COLUMN_TIME, KEY(activated)},
+	{"deactivated", "DEACTIVATED", COLUMN_TIME, KEY(deactivated)},
+	{"destroyed", "DESTROYED", COLUMN_TIME, KEY(destroyed)},
+};
+
+static enum kt_err add_key(void *arg, const struct kt_key *key)
+{
+	struct key_view view;
+
+	key_view_make(key, &view);
+	return table_add(arg, &view);
+}
+
+static enum kt_err list_run(struct cli *cli, const void *opts,
+			    const char *const *args)
+{
+	CLEANUP(table_freep) struct table *table = NULL;
+	struct kt_vault *vault;
+
+	(void)opts;
+	(void)args;
+	TRY(cli_vault(cli, &vault));
+	TRY(table_new(cli, list_columns, COLUMNS(list_columns), &table));
+	TRY(kt_master_list(vault, add_key, table));
+	return table_print(table);
+}
+
+const struct command master_list_command = {
+	.path = "master list",
+	.help = "list the versions of the master key and what is under them",
+	.examples = "keyturn master list\n"
+		    "keyturn master list --json\n",
+	.lists = true,
+	.run = list_run,
+};
+
+static enum kt_err parse_version(const char *text, int64_t *ret)
+{
+	long long version;
+
+	TRY(text_to_int(text, 1, INT64_MAX, "VERSION", &version));
+	*ret = version;
+	return KT_OK;
+}
+
+/* The two keys of a version become two sections. */
+struct show {
+	struct screen *screen;
+	int64_t version;
+	bool found;
+};
+
+static enum kt_err show_key(void *arg, const struct kt_key *key)
+{
+	struct show *show = arg;
+	bool recovery = key->role == KT_KEY_RECOVERY;
+
+	if (key->version != show->version)
+		return KT_OK;
+	show->found = true;
+	return key_section(show->screen, recovery ? "recovery" : "master",
+			   recovery ? "Recovery key" : "Wrapping key", key);
+}
+
+static enum kt_err show_run(struct cli *cli, const void *opts,
+			    const char *const *args)
+{
+	CLEANUP(screen_freep) struct screen *screen = NULL;
+	struct show show = {0};
+	struct kt_vault *vault;
+
+	(void)opts;
+	TRY(parse_version(args[0], &show.version));
+	TRY(cli_vault(cli, &vault));
+	TRY(screen_new(cli, &screen));
+	show.screen = screen;
+	TRY(kt_master_list(vault, show_key, &show));
+	if (!show.found)
+		return err_raise(KT_ERR_NOT_FOUND,
+				 "the master key has no version %" PRId64,
+				 show.version);
+	return screen_print(screen);
+}
+
+const struct command master_show_command = {
+	.path = "master show",
+	.arguments = "VERSION",
+	.help = "show one version of the master key as the token has it",
+	.examples = "keyturn master show 1\n"
+		    "keyturn master show 2 --json\n",
+	.lists = true,
+	.run = show_run,
+};
+
+struct master_rotate_options {
+	struct rotate_flags rotate;
+	const char *backup;
+};
+
+static const struct option_def rotate_option[] = {
+	ROTATE_OPTIONS(struct master_rotate_options, rotate, "24h"),
+	{"backup", 0, OPT_FILE, offsetof(struct master_rotate_options, backup),
+	 "FILE", "copy the database to a new FILE first"},
+};
+
+static enum kt_err make_backup(struct cli *cli, const char *path)
+{
+	struct kt_backup backup;
+	struct kt_vault *vault;
+
+	TRY(cli_vault(cli, &vault));
+	TRY(kt_backup_create(vault, path, &backup));
+	cli_say(cli, "backup %s: %lld bytes, SHA-256 %s", path,
+		(long long)backup.size, backup.sha256);
+	return KT_OK;
+}
+
+/* Beside the database, with the time in its name. */
+static enum kt_err offer_backup(struct cli *cli)
+{
+	const struct kt_params *params;
+	char path[4096], now[TIME_TEXT_LEN + 1];
+	bool wanted;
+
+	if (cli->globals.yes || !ask_possible(cli))
+		return KT_OK;
+	TRY(cli_params(cli, &params));
+	time_format(clock_now(), now);
+	TRY(text_format(path, sizeof(path), "%s.%s.backup", params->store_path,
+			now));
+	TRY(ask_choice(cli, true, &wanted, "Back up to %s first?", path));
+	return wanted ? make_backup(cli, path) : KT_OK;
+}
+
+/* The flag, then the file, then a day: the master is everybody's key. */
+static enum kt_err master_options(struct cli *cli,
+				  const struct rotate_flags *flags,
+				  struct kt_rotate_options *ret)
+{
+	const struct config *config;
+
+	TRY(cli_config(cli, &config));
+	TRY(rotate_options(cli, flags, ret));
+	if (ret->grace < 0)
+		ret->grace = config->rotation.grace;
+	if (ret->grace < 0)
+		ret->grace = 86400;
+	return KT_OK;
+}
+
+static enum kt_err rotate_run(struct cli *cli, const void *opts,
+			      const char *const *args)
+{
+	static const struct rotate_target master = {KT_ROTATION_MASTER, NULL};
+	const struct master_rotate_options *o = opts;
+	struct kt_rotate_options options;
+	struct kt_rotation r;
+
+	(void)args;
+	TRY(master_options(cli, &o->rotate, &options));
+	if (o->rotate.dry_run)
+		return rotate_dry_run(cli, &master, &options);
+	TRY(rotate_refuse_second(cli, &master));
+	TRY(rotate_ask(cli, &master, &options));
+	if (o->backup != NULL)
+		TRY(make_backup(cli, o->backup));
+	else
+		TRY(offer_backup(cli));
+	return rotate_start(cli, &master, &options, &r);
+}
+
+const struct command master_rotate_command = {
+	.path = "master rotate",
+	.help = "make a new master key and rewrap everything under it",
+	.details = "A key is born in the token, every row is rewrapped and "
+		   "proven, then the new key\nbecomes the active one. The old "
+		   "rows stay for the grace time, in which rollback\ncosts one "
+		   "command. Stopped at any moment, it goes on with keyturn "
+		   "master resume.\nThe configuration may set --batch-size, "
+		   "--jobs and --grace.\n",
+	.examples = "keyturn master rotate -n\n"
+		    "keyturn master rotate --yes --reason CHG-1812 "
+		    "--backup before.db\n",
+	OPTIONS(rotate_option, struct master_rotate_options,
+		(.rotate = {.grace = -1})),
+	.run = rotate_run,
+};
+
+static const struct option_def resume_option[] = {
+	ROTATE_PACE_OPTIONS(struct resume_options, rotate)};
+
+static enum kt_err resume_run(struct cli *cli, const void *opts,
+			      const char *const *args)
+{
+	(void)args;
+	return resume_command(cli, KT_ROTATION_MASTER, opts);
+}
+
+const struct command master_resume_command = {
+	.path = "master resume",
+	.help = "go on with an interrupted rotation of the master key",
+	.examples = "keyturn master resume\n"
+		    "keyturn master resume --jobs 4\n",
+	OPTIONS(resume_option, struct resume_options, (.rotate = {0})),
+	.run = resume_run,
+};
+
+static enum kt_err rollback_run(struct cli *cli, const void *opts,
+				const char *const *args)
+{
+	(void)opts;
+	(void)args;
+	return rollback_command(cli, KT_ROTATION_MASTER);
+}
+
+const struct command master_rollback_command = {
+	.path = "master rollback",
+	.help = "go back to the old master key",
+	.details = "Possible until the old rows are deleted. They were never "
+		   "touched.\n",
+	.examples = "keyturn master rollback\n"
+		    "keyturn master rollback --yes\n",
+	.run = rollback_run,
+};
+
+static const struct option_def finish_option[] = {
+	{"now", 0, OPT_FLAG, offsetof(struct finish_options, now), NULL,
+	 "do not wait for the end of the grace time"},
+};
+
+static enum kt_err finish_run(struct cli *cli, const void *opts,
+			      const char *const *args)
+{
+	(void)args;
+	return finish_command(cli, KT_ROTATION_MASTER, opts);
+}
+
+const struct command master_finish_command = {
+	.path = "master finish",
+	.help = "delete the rows under the old master key",
+	.details = "After the grace time; then there is no way back.\n",
+	.examples = "keyturn master finish\n"
+		    "keyturn master finish --now --yes\n",
+	OPTIONS(finish_option, struct finish_options, (.now = false)),
+	.run = finish_run,
+};
+
+struct destroy_options {
+	const char *confirm;
+};
+
+static const struct option_def destroy_option[] = {
+	{"confirm", 0, OPT_TEXT, offsetof(struct destroy_options, confirm),
+	 "VERSION", "the version again, instead of the question"},
+};
+
+static enum kt_err destroy_run(struct cli *cli, const void *opts,
+			       const char *const *args)
+{
+	const struct destroy_options *o = opts;
+	struct kt_vault *vault;
+	char name[24];
+	int64_t version;
+
+	TRY(parse_version(args[0], &version));
+	TRY(text_format(name, sizeof(name), "%" PRId64, version));
+	TRY(cli_vault(cli, &vault));
+	TRY(ask_name(cli, o->confirm, name));
+	TRY(kt_master_destroy(vault, version));
+	cli_say(cli, "version %s of the master key is destroyed", name);
+	return KT_OK;
+}
+
+const struct command master_destroy_command = {
+	.path = "master destroy",
+	.arguments = "VERSION",
+	.help = "destroy a master key version that nothing needs any more",
+	.details = "Every row that could need it is counted again first; one "
+		   "is enough to refuse.\nA backup made before the rotation "
+		   "cannot be opened without that key.\n",
+	.examples = "keyturn master destroy 1\n"
+		    "keyturn master destroy 1 --confirm 1\n",
+	OPTIONS(destroy_option, struct destroy_options, (.confirm = NULL)),
+	.run = destroy_run,
+};

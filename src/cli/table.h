@@ -1,0 +1,85 @@
+/*
+ * Tables and screens. A column says where in a row its value stands; from one
+ * array of columns come the text (libsmartcols) and the JSON, where numbers
+ * and booleans are real, times are RFC 3339 and what has not happened is null.
+ *
+ *	static const struct column columns[] = {
+ *		{"name", "NAME", COLUMN_CHARS, offsetof(struct kt_project,
+ *name)},
+ *		{"created", "CREATED", COLUMN_TIME,
+ *		 offsetof(struct kt_project, created)},
+ *		{"state", "STATE", COLUMN_WORD, .word = project_state},
+ *	};
+ *
+ *	CLEANUP(table_freep) struct table *table = NULL;
+ *	TRY(table_new(cli, columns, COLUMNS(columns), &table));
+ *	TRY(kt_project_list(vault, each, table)); // each calls table_add()
+ *	return table_print(table);
+ */
+#ifndef CLI_TABLE_H
+#define CLI_TABLE_H
+
+#include "cli/cli.h"
+
+enum column_type {
+	COLUMN_CHARS, /* char[]: the text itself is in the row */
+	COLUMN_TEXT,  /* const char *; NULL is "-" and null */
+	COLUMN_INT,   /* int64_t */
+	COLUMN_BOOL,  /* bool: yes and no, true and false */
+	COLUMN_TIME,  /* int64_t seconds; 0 is "-" and null */
+	COLUMN_ID,    /* struct kt_id; zero is "-" and null */
+	COLUMN_WORD,  /* what word(row) says: names of enumerators */
+};
+
+struct column {
+	const char *name;  /* member of the JSON object: "old_version" */
+	const char *title; /* heading, or label of a screen */
+	enum column_type type;
+	size_t offset;
+	const char *(*word)(const void *row); /* static text, or NULL */
+};
+
+#define COLUMNS(array) (sizeof(array) / sizeof((array)[0]))
+
+struct table;
+
+/* columns: borrowed. Text or JSON by --json. */
+enum kt_err table_new(const struct cli *cli, const struct column *columns,
+		      size_t count, struct table **ret);
+void table_free(struct table *table);
+DEFINE_CLEANUP(struct table, table_free)
+
+/* Copies what the columns name out of the row. */
+enum kt_err table_add(struct table *table, const void *row);
+
+/* To stdout: an aligned table, nothing at all when it is empty; with --json an
+ * array of objects. */
+enum kt_err table_print(struct table *table);
+
+/*
+ * A screen is one thing at length: "Label  value" lines, in sections; with
+ * --json one object, whose sections are objects and whose lists are arrays.
+ */
+struct screen;
+
+enum kt_err screen_new(const struct cli *cli, struct screen **ret);
+void screen_free(struct screen *screen);
+DEFINE_CLEANUP(struct screen, screen_free)
+
+/* Members of the object itself go in with name NULL; else of its member name,
+ * under a heading in the text. */
+enum kt_err screen_add(struct screen *screen, const char *name,
+		       const char *heading, const struct column *columns,
+		       size_t count, const void *row);
+
+/* One more line of the list name, under a heading in the text. */
+enum kt_err screen_item(struct screen *screen, const char *name,
+			const char *heading, const char *text);
+
+enum kt_err screen_print(struct screen *screen);
+
+/* A screen of one section without a name. */
+enum kt_err screen_show(const struct cli *cli, const struct column *columns,
+			size_t count, const void *row);
+
+#endif

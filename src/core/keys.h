@@ -1,0 +1,61 @@
+/*
+ * Keys of the vault: their states, their rows, and the wrapping keys that are
+ * in use while a vault is open.
+ */
+#ifndef CORE_KEYS_H
+#define CORE_KEYS_H
+
+#include "core/vault.h"
+
+/* NIST SP 800-57 state, from the times alone. */
+enum kt_key_state key_state(const struct key_row *key);
+
+/* What the public interface says of a key; counts its rows. */
+enum kt_err key_describe(struct kt_vault *vault, const struct key_row *key,
+			 struct kt_key *ret);
+
+/* A row with id, role, owner, version and created; random CKA_ID for roles on
+ * the token; not stored. */
+enum kt_err key_row_new(enum kt_key_role role, const struct kt_id *owner,
+			int64_t version, struct key_row *ret);
+
+/* The wrapping key of a stored key row (master, recovery, project), borrowed
+ * from the vault's cache; valid until kt_vault_close(). */
+enum kt_err key_wrapper(struct kt_vault *vault, const struct key_row *key,
+			struct wrap_key **ret);
+
+/* The keys a new key must be wrapped under, read in the current transaction:
+ * all open masters (for a project key); all open keys of the project and all
+ * open recovery keys (for a DEK). */
+#define WRAP_SET_MAX 4
+
+struct wrap_set {
+	size_t count;
+	struct kt_id id[WRAP_SET_MAX];
+	struct wrap_key *key[WRAP_SET_MAX];
+};
+
+/* project is for DEKs. KT_ERR_FAILED when the set is empty. */
+enum kt_err wrap_set_read(struct kt_vault *vault, enum kt_key_role subject,
+			  const struct kt_id *project, struct wrap_set *ret);
+
+bool wrap_set_equal(const struct wrap_set *a, const struct wrap_set *b);
+
+/* Inserts a wraps row per member of the set; blobs in its order. */
+enum kt_err wrap_set_store(struct kt_vault *vault, const struct wrap_set *set,
+			   const struct kt_id *subject,
+			   const struct blob *blobs);
+
+/* Generates the key object of a row on the token, with mech as all that a
+ * wrapping key may wrap with; label from role, version and vault. key_prove()
+ * must follow after a token_reload(). */
+enum kt_err key_generate(struct kt_vault *vault, enum kt_wrap_mech mech,
+			 const struct key_row *key);
+
+/* Finds it, reads the attributes back, runs the gate, makes the canary: fills
+ * mech, canary, attributes, public_key, token_serial and proven in *key. The
+ * caller commits. */
+enum kt_err key_prove(struct kt_vault *vault, enum kt_wrap_mech mech,
+		      struct key_row *key);
+
+#endif

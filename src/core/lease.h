@@ -1,0 +1,25 @@
+/*
+ * The lease on rotating: one process at a time, with a fencing number that
+ * every transaction of a rotation checks. A lease is taken over when its
+ * process is gone, or when it was not renewed for LEASE_SECONDS.
+ */
+#ifndef CORE_LEASE_H
+#define CORE_LEASE_H
+
+#include "core/vault.h"
+
+#define LEASE_SECONDS 60
+
+/* In the caller's write transaction. KT_ERR_BUSY names the other's operator
+ * and time. */
+enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
+		       int64_t *ret_fence);
+
+/* In the caller's write transaction; KT_ERR_CONFLICT when it was taken over:
+ * the transaction must not commit. */
+enum kt_err lease_renew(struct kt_vault *vault, int64_t fence);
+
+/* In the caller's write transaction; does nothing when it was taken over. */
+enum kt_err lease_release(struct kt_vault *vault, int64_t fence);
+
+#endif

@@ -1,0 +1,505 @@
+/*
+ * The executor: asks rotation_next() what to do, does that one thing, and asks
+ * again. Everything it knows it reads from committed rows, so starting and
+ * resuming differ in nothing but the lease.
+ */
+#include "core/rotation.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+static enum kt_err load_leg(struct kt_vault *vault, const struct leg_row *row,
+			    struct rotation_run *run)
+{
+	struct rotation_leg *leg;
+
+	if (run->legs == KT_ROTATION_LEGS_MAX)
+		return err_raise(KT_ERR_INTEGRITY, "rotation has %zu legs",
+				 run->legs + 1);
+	leg = &run->leg[run->legs];
+	leg->row = *row;
+	TRY(query_one(vault->store, Q_KEY, &leg->old_key, "b", &row->old_key));
+	TRY(query_one(vault->store, Q_KEY, &leg->new_key, "b", &row->new_key));
+	run->legs++;
+	return KT_OK;
+}
+
+enum kt_err rotation_load(struct kt_vault *vault, const struct kt_id *id,
+			  struct rotation_run *ret)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct rotation_run run = *ret;
+	struct leg_row row;
+	enum kt_err err;
+
+	run.vault = vault;
+	run.legs = 0;
+	TRY(query_one(vault->store, Q_ROTATION, &run.row, "b", id));
+	TRY(query_start(vault->store, Q_LEGS, &query, "b", id));
+	while ((err = query_next(query, &row)) == KT_OK)
+		TRY(load_leg(vault, &row, &run));
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	*ret = run;
+	return KT_OK;
+}
+
+enum kt_err rotation_options(const struct kt_rotate_options *options,
+			     struct rotation_run *run)
+{
+	static const struct kt_rotate_options defaults;
+	const struct kt_rotate_options *o =
+		options != NULL ? options : &defaults;
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (o->batch_size < 0 || o->batch_size > BATCH_MAX)
+		return err_raise(KT_ERR_USAGE,
+				 "batch size %lld is not between 1 and %d",
+				 (long long)o->batch_size, BATCH_MAX);
+	if (o->jobs < 0 || o->jobs > JOBS_MAX)
+		return err_raise(KT_ERR_USAGE, "%d jobs: not between 1 and %d",
+				 o->jobs, JOBS_MAX);
+	if (o->grace < 0)
+		return err_raise(KT_ERR_USAGE, "negative grace time");
+	run->batch_size = o->batch_size > 0 ? o->batch_size : BATCH_DEFAULT;
+	run->jobs = o->jobs;
+	if (run->jobs == 0)
+		run->jobs = cores < 1          ? 1
+			    : cores > JOBS_MAX ? JOBS_MAX
+					       : (int)cores;
+	return KT_OK;
+}
+
+enum kt_err run_begin(struct rotation_run *run, struct store_tx **ret)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(store_begin(run->vault->store, STORE_WRITE, &tx));
+	TRY(lease_renew(run->vault, run->fence));
+	*ret = TAKE(tx);
+	return KT_OK;
+}
+
+enum kt_err run_stamp(struct rotation_run *run, enum rotation_event event)
+{
+	struct rotation_row row = run->row;
+	char action[64], id[KT_ID_TEXT_LEN + 1];
+
+	TRY(rotation_apply(&row, event, clock_now()));
+	TRY(store_update(run->vault->store, ROW_ROTATION, &row));
+	TRY(text_format(action, sizeof(action), "rotation.%s",
+			rotation_event_name(event)));
+	kt_id_format(&row.id, id);
+	TRY(audit_append(
+		run->vault, action, id, "%s key, version %lld to %lld",
+		kt_key_role_name((enum kt_key_role)run->leg[0].old_key.role),
+		(long long)run->leg[0].old_key.version,
+		(long long)run->leg[0].new_key.version));
+	run->row = row;
+	return KT_OK;
+}
+
+void run_report(const struct rotation_run *run, const char *step, int64_t done,
+		int64_t total)
+{
+	if (run->progress.report != NULL)
+		run->progress.report(run->progress.arg, step, done, total);
+}
+
+enum kt_err run_check_stop(const struct rotation_run *run)
+{
+	if (run->progress.stop == NULL ||
+	    !run->progress.stop(run->progress.arg))
+		return KT_OK;
+	return err_raise(KT_ERR_INTERRUPTED, "stopped at a batch edge");
+}
+
+static enum kt_err wait_for_grace(struct rotation_run *run)
+{
+	(void)run;
+	return KT_OK;
+}
+
+static const struct {
+	const char *step;
+	enum kt_err (*run)(struct rotation_run *run);
+} actions[ROTATION_ACTION_MAX_] = {
+	[DO_NOTHING] = {NULL, NULL},
+	[DO_KEY] = {"new key", rotation_make_keys},
+	[DO_STAGE] = {"rewrap", rotation_stage},
+	[DO_VERIFY] = {"verify", rotation_verify},
+	[DO_CUT_OVER] = {"cut over", rotation_cut_over},
+	[DO_WAIT] = {"drain", wait_for_grace},
+	[DO_DEACTIVATE] = {"retire old key", rotation_deactivate},
+	[DO_CONTRACT] = {"contract", rotation_contract},
+	[DO_UNSTAGE] = {"roll back", rotation_unstage},
+};
+
+/* After an error inside a transaction the rows in memory may be ahead of the
+ * committed ones; each step starts from what is committed. */
+static enum kt_err run_loop(struct rotation_run *run)
+{
+	enum rotation_action action;
+
+	for (;;) {
+		TRY(rotation_load(run->vault, &run->row.id, run));
+		action = rotation_next(&run->row, clock_now());
+		if (action == DO_WAIT && run->end_grace)
+			action = DO_DEACTIVATE;
+		if (action == DO_NOTHING || action == DO_WAIT)
+			return KT_OK;
+		TRY(run_check_stop(run));
+		run_report(run, actions[action].step, 0, 0);
+		TRY(actions[action].run(run));
+	}
+}
+
+static enum kt_err release(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(store_begin(run->vault->store, STORE_WRITE, &tx));
+	TRY(lease_release(run->vault, run->fence));
+	return store_commit(&tx);
+}
+
+/* Runs, gives the lease back whatever happened, and describes what is
+ * committed now. The first error is the one returned. */
+static enum kt_err run_and_describe(struct rotation_run *run,
+				    const struct kt_progress *progress,
+				    struct kt_rotation *ret)
+{
+	struct err_saved saved;
+	enum kt_err err;
+
+	if (progress != NULL)
+		run->progress = *progress;
+	err = run_loop(run);
+	err_save(err, &saved);
+	err = release(run);
+	if (saved.err == KT_OK && err != KT_OK)
+		err_save(err, &saved);
+	err = rotation_load(run->vault, &run->row.id, run);
+	if (err == KT_OK)
+		err = rotation_describe(run, ret);
+	return saved.err != KT_OK ? err_restore(&saved) : err;
+}
+
+/* The rotation that blocks another one of this kind. */
+static enum kt_err refuse_second(struct kt_vault *vault,
+				 const struct rotation_row *other)
+{
+	enum kt_rotation_phase phase = rotation_phase(other);
+	char id[KT_ID_TEXT_LEN + 1], since[TIME_TEXT_LEN + 1];
+	struct lease_row lease;
+	enum kt_err err;
+
+	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
+	kt_id_format(&other->id, id);
+	time_format(other->planned, since);
+	err = err_raise(
+		KT_ERR_BUSY, "rotation %s by %s is unfinished (%s) since %s",
+		id, other->operator_name, kt_rotation_phase_name(phase), since);
+	if (phase == KT_ROTATION_DRAINING)
+		return err_hint(err, "'keyturn rotation finish' or 'keyturn "
+				     "rotation rollback' ends it");
+	return err_hint(err, "if its process is gone: 'keyturn rotation "
+			     "resume' or 'keyturn rotation rollback'");
+}
+
+/* One rotation may be before its cut-over; one of the master, and one of each
+ * project, may be unfinished. */
+static enum kt_err refuse_when_unfinished(struct kt_vault *vault,
+					  enum kt_rotation_kind kind,
+					  const struct kt_id *project)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct rotation_row other;
+	enum kt_err err =
+		query_one(vault->store, Q_ROTATION_RUNNING, &other, "");
+
+	if (err != KT_ERR_NOT_FOUND)
+		return err == KT_OK ? refuse_second(vault, &other) : err;
+	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
+	while ((err = query_next(query, &other)) == KT_OK) {
+		if (other.kind == (int64_t)kind &&
+		    id_equal(&other.project, project))
+			return refuse_second(vault, &other);
+	}
+	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
+}
+
+enum kt_err rotation_old_keys(struct kt_vault *vault,
+			      enum kt_rotation_kind kind, const char *project,
+			      struct key_row *ret_keys, size_t *ret_count,
+			      struct project_row *ret_project)
+{
+	static const struct kt_id nobody;
+	bool recovery = vault->row.recovery_wraps != 0;
+
+	*ret_count = 1;
+	memset(ret_project, 0, sizeof(*ret_project));
+	if (kind == KT_ROTATION_PROJECT) {
+		TRY(project_find(vault, project, KT_ACCESS_WRITE, ret_project));
+		return query_one(vault->store, Q_KEY_ACTIVE, &ret_keys[0], "ib",
+				 (int64_t)KT_KEY_PROJECT, &ret_project->id);
+	}
+	TRY(query_one(vault->store, Q_KEY_ACTIVE, &ret_keys[0], "ib",
+		      (int64_t)KT_KEY_MASTER, &nobody));
+	if (!recovery)
+		return KT_OK;
+	*ret_count = 2;
+	return query_one(vault->store, Q_KEY_ACTIVE, &ret_keys[1], "ib",
+			 (int64_t)KT_KEY_RECOVERY, &nobody);
+}
+
+/* A new key's version follows the highest there ever was, not the active one:
+ * a rolled-back version is not used again. */
+static enum kt_err plan_leg(struct rotation_run *run, size_t index,
+			    const struct key_row *old_key)
+{
+	struct store *store = run->vault->store;
+	struct rotation_leg *leg = &run->leg[index];
+	struct key_row latest;
+	struct count_row rows;
+
+	leg->old_key = *old_key;
+	TRY(query_one(store, Q_KEY_LATEST, &latest, "ib", old_key->role,
+		      &old_key->owner));
+	TRY(key_row_new((enum kt_key_role)old_key->role, &old_key->owner,
+			latest.version + 1, &leg->new_key));
+	TRY(query_one(store, Q_WRAP_COUNT, &rows, "b", &old_key->id));
+	leg->row = (struct leg_row){
+		.rotation = run->row.id,
+		.leg = (int64_t)index,
+		.old_key = old_key->id,
+		.new_key = leg->new_key.id,
+		.rows_total = rows.n,
+	};
+	TRY(store_insert(store, ROW_KEY, &leg->new_key));
+	return store_insert(store, ROW_LEG, &leg->row);
+}
+
+static enum kt_err audit_plan(struct rotation_run *run, const char *project)
+{
+	char id[KT_ID_TEXT_LEN + 1];
+
+	kt_id_format(&run->row.id, id);
+	return audit_append(
+		run->vault, "rotation.planned", id,
+		"%s%s, version %lld to %lld, %lld rows, reason: %.400s",
+		run->row.kind == KT_ROTATION_MASTER ? "master" : "project ",
+		project, (long long)run->leg[0].old_key.version,
+		(long long)run->leg[0].new_key.version,
+		(long long)(run->leg[0].row.rows_total +
+			    run->leg[1].row.rows_total),
+		run->row.reason);
+}
+
+static enum kt_err plan(struct rotation_run *run, enum kt_rotation_kind kind,
+			const char *project_name,
+			const struct kt_rotate_options *options)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	struct kt_vault *vault = run->vault;
+	struct key_row old_keys[KT_ROTATION_LEGS_MAX];
+	struct project_row project;
+	const char *reason = options != NULL ? options->reason : NULL;
+
+	TRY(store_begin(vault->store, STORE_WRITE, &tx));
+	TRY(rotation_old_keys(vault, kind, project_name, old_keys, &run->legs,
+			      &project));
+	TRY(refuse_when_unfinished(vault, kind, &project.id));
+	TRY(id_new(&run->row.id));
+	run->row.kind = kind;
+	run->row.project = project.id;
+	run->row.planned = clock_now();
+	run->row.grace = options != NULL ? options->grace : 0;
+	text_cut(run->row.operator_name, sizeof(run->row.operator_name),
+		 vault->actor.name);
+	TRY(text_copy(run->row.reason, sizeof(run->row.reason),
+		      reason != NULL ? reason : "", "reason"));
+	TRY(lease_take(vault, &run->row.id, &run->fence));
+	TRY(store_insert(vault->store, ROW_ROTATION, &run->row));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(plan_leg(run, i, &old_keys[i]));
+	TRY(audit_plan(run, project.name));
+	return store_commit(&tx);
+}
+
+enum kt_err kt_rotation_start(struct kt_vault *vault,
+			      enum kt_rotation_kind kind, const char *project,
+			      const struct kt_rotate_options *options,
+			      const struct kt_progress *progress,
+			      struct kt_rotation *ret)
+{
+	struct rotation_run run = {.vault = vault};
+
+	TRY(require_operator(vault));
+	TRY(rotation_options(options, &run));
+	TRY(plan(&run, kind, project, options));
+	return run_and_describe(&run, progress, ret);
+}
+
+/* What an interruption left behind: a rotation before its cut-over, a
+ * rollback, or a contraction. */
+static enum kt_err find_interrupted(struct kt_vault *vault,
+				    struct rotation_row *ret)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct rotation_row row;
+	enum kt_err err = query_one(vault->store, Q_ROTATION_RUNNING, ret, "");
+
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
+	while ((err = query_next(query, &row)) == KT_OK) {
+		if (rotation_phase(&row) == KT_ROTATION_CONTRACTING) {
+			*ret = row;
+			return KT_OK;
+		}
+	}
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	return err_raise(KT_ERR_NOT_FOUND, "no rotation is interrupted");
+}
+
+/* Takes the lease on the rotation and lets change() stamp what begins. */
+static enum kt_err take_over(struct rotation_run *run,
+			     enum kt_err (*find)(struct kt_vault *vault,
+						 struct rotation_row *ret),
+			     enum kt_err (*change)(struct rotation_run *run))
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	struct rotation_row row;
+
+	TRY(store_begin(run->vault->store, STORE_WRITE, &tx));
+	TRY(find(run->vault, &row));
+	TRY(lease_take(run->vault, &row.id, &run->fence));
+	TRY(rotation_load(run->vault, &row.id, run));
+	TRY(change(run));
+	return store_commit(&tx);
+}
+
+static enum kt_err count_resume(struct rotation_run *run)
+{
+	char id[KT_ID_TEXT_LEN + 1];
+
+	run->row.resumed++;
+	kt_id_format(&run->row.id, id);
+	TRY(store_update(run->vault->store, ROW_ROTATION, &run->row));
+	return audit_append(run->vault, "rotation.resumed", id, "%s, time %lld",
+			    kt_rotation_phase_name(rotation_phase(&run->row)),
+			    (long long)run->row.resumed);
+}
+
+enum kt_err kt_rotation_resume(struct kt_vault *vault,
+			       const struct kt_rotate_options *options,
+			       const struct kt_progress *progress,
+			       struct kt_rotation *ret)
+{
+	struct rotation_run run = {.vault = vault};
+
+	TRY(require_operator(vault));
+	TRY(rotation_options(options, &run));
+	TRY(take_over(&run, find_interrupted, count_resume));
+	return run_and_describe(&run, progress, ret);
+}
+
+/* The running one, or else the newest that is not finished. */
+static enum kt_err find_unfinished(struct kt_vault *vault,
+				   struct rotation_row *ret)
+{
+	enum kt_err err = query_one(vault->store, Q_ROTATION_RUNNING, ret, "");
+
+	if (err == KT_ERR_NOT_FOUND)
+		err = query_one(vault->store, Q_ROTATIONS_UNFINISHED, ret, "");
+	if (err == KT_ERR_NOT_FOUND)
+		return err_raise(KT_ERR_NOT_FOUND, "no rotation is unfinished");
+	return err;
+}
+
+/* From here on new rows are wrapped under the old keys only. */
+static enum kt_err begin_rollback(struct rotation_run *run)
+{
+	if (rotation_phase(&run->row) == KT_ROTATION_ROLLING_BACK)
+		return count_resume(run);
+	TRY(run_stamp(run, EVENT_ROLLBACK_STARTED));
+	for (size_t i = 0; i < run->legs; i++) {
+		run->leg[i].new_key.deactivated = clock_now();
+		TRY(store_update(run->vault->store, ROW_KEY,
+				 &run->leg[i].new_key));
+	}
+	return KT_OK;
+}
+
+enum kt_err kt_rotation_rollback(struct kt_vault *vault,
+				 const struct kt_progress *progress,
+				 struct kt_rotation *ret)
+{
+	struct rotation_run run = {.vault = vault};
+
+	TRY(require_operator(vault));
+	TRY(rotation_options(NULL, &run));
+	TRY(take_over(&run, find_unfinished, begin_rollback));
+	return run_and_describe(&run, progress, ret);
+}
+
+static enum kt_err find_draining(struct kt_vault *vault,
+				 struct rotation_row *ret)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct rotation_row row;
+	enum kt_err err;
+
+	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
+	while ((err = query_next(query, &row)) == KT_OK) {
+		if (rotation_phase(&row) == KT_ROTATION_DRAINING ||
+		    rotation_phase(&row) == KT_ROTATION_CONTRACTING) {
+			*ret = row;
+			return KT_OK;
+		}
+	}
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	return err_raise(KT_ERR_NOT_FOUND, "no rotation is in its grace time");
+}
+
+static enum kt_err refuse_early(struct rotation_run *run)
+{
+	char until[TIME_TEXT_LEN + 1];
+	enum kt_err err;
+
+	if (rotation_next(&run->row, clock_now()) != DO_WAIT)
+		return KT_OK;
+	time_format(run->row.activated + run->row.grace, until);
+	err = err_raise(KT_ERR_CONFLICT, "the grace time ends at %s", until);
+	return err_hint(err, "--now ends it at once; after that there is no "
+			     "rollback");
+}
+
+static enum kt_err end_grace(struct rotation_run *run)
+{
+	char id[KT_ID_TEXT_LEN + 1];
+
+	kt_id_format(&run->row.id, id);
+	run->end_grace = true;
+	return audit_append(run->vault, "rotation.grace-ended", id,
+			    "by the operator, %lld s after the cut-over",
+			    (long long)(clock_now() - run->row.activated));
+}
+
+enum kt_err kt_rotation_finish(struct kt_vault *vault, bool now,
+			       const struct kt_progress *progress,
+			       struct kt_rotation *ret)
+{
+	struct rotation_run run = {.vault = vault};
+
+	TRY(require_operator(vault));
+	TRY(rotation_options(NULL, &run));
+	TRY(take_over(&run, find_draining, now ? end_grace : refuse_early));
+	return run_and_describe(&run, progress, ret);
+}

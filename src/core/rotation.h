@@ -1,0 +1,84 @@
+/*
+ * Inside of the rotation engine: one run of one rotation by one process. The
+ * run holds the lease; each of its write transactions checks the fence.
+ */
+#ifndef CORE_ROTATION_H
+#define CORE_ROTATION_H
+
+#include "core/audit.h"
+#include "core/keys.h"
+#include "core/lease.h"
+#include "core/rotation_state.h"
+#include "hsm/rewrap.h"
+
+#define BATCH_DEFAULT 1000
+#define BATCH_MAX 10000
+#define JOBS_MAX 64
+
+struct rotation_leg {
+	struct leg_row row;
+	struct key_row old_key, new_key;
+};
+
+struct rotation_run {
+	struct kt_vault *vault;
+	struct rotation_row row;
+	size_t legs;
+	struct rotation_leg leg[KT_ROTATION_LEGS_MAX];
+	int64_t fence;
+	int64_t batch_size;
+	int jobs;
+	bool end_grace; /* do not wait for it */
+	struct kt_progress progress;
+};
+
+/* Reads record, legs and keys of a rotation. */
+enum kt_err rotation_load(struct kt_vault *vault, const struct kt_id *id,
+			  struct rotation_run *ret);
+
+/* Checks bounds and fills the defaults in. options may be NULL. */
+enum kt_err rotation_options(const struct kt_rotate_options *options,
+			     struct rotation_run *run);
+
+/* A write transaction that fails when the lease is lost. */
+enum kt_err run_begin(struct rotation_run *run, struct store_tx **ret);
+
+/* In a write transaction: stamps the event's time and appends to the audit. */
+enum kt_err run_stamp(struct rotation_run *run, enum rotation_event event);
+
+/* Says where the work is. */
+void run_report(const struct rotation_run *run, const char *step, int64_t done,
+		int64_t total);
+
+/* KT_ERR_INTERRUPTED when the caller asked to stop. */
+enum kt_err run_check_stop(const struct rotation_run *run);
+
+/* The actions; each goes on where an interrupted one left off. */
+enum kt_err rotation_make_keys(struct rotation_run *run);  /* DO_KEY */
+enum kt_err rotation_stage(struct rotation_run *run);      /* DO_STAGE */
+enum kt_err rotation_verify(struct rotation_run *run);     /* DO_VERIFY */
+enum kt_err rotation_cut_over(struct rotation_run *run);   /* DO_CUT_OVER */
+enum kt_err rotation_deactivate(struct rotation_run *run); /* DO_DEACTIVATE */
+enum kt_err rotation_contract(struct rotation_run *run);   /* DO_CONTRACT */
+enum kt_err rotation_unstage(struct rotation_run *run);    /* DO_UNSTAGE */
+
+/* Rows under old keys without a twin under the new ones, over all legs. */
+enum kt_err rotation_missing(struct rotation_run *run, int64_t *ret);
+
+/* Fills the public record. */
+enum kt_err rotation_describe(struct rotation_run *run,
+			      struct kt_rotation *ret);
+
+/* Who wraps what in this leg, for workers. */
+enum kt_err rotation_rewrap_key(struct kt_vault *vault,
+				const struct key_row *key,
+				struct rewrap_key *ret);
+
+/* What rotates: the keys whose twins a rotation of this kind makes, active
+ * now. KT_ERR_NOT_FOUND names an unknown project. */
+enum kt_err rotation_old_keys(struct kt_vault *vault,
+			      enum kt_rotation_kind kind, const char *project,
+			      struct key_row *ret_keys, size_t *ret_count,
+			      struct project_row *ret_project);
+
+#endif

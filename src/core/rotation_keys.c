@@ -1,0 +1,197 @@
+/*
+ * The actions of a rotation on keys: making and proving the new ones, the
+ * cut-over, and retiring the old ones.
+ */
+#include "core/rotation.h"
+
+#include "base/clock.h"
+
+/* A rotation keeps the mechanism. */
+static enum kt_wrap_mech leg_mech(const struct rotation_leg *leg)
+{
+	return (enum kt_wrap_mech)leg->old_key.mech;
+}
+
+/* An object that an interrupted run left is ours if it carries the committed
+ * CKA_ID; whether it is whole, key_prove() decides. */
+static enum kt_err generate_missing(struct rotation_run *run)
+{
+	for (size_t i = 0; i < run->legs; i++) {
+		const struct rotation_leg *leg = &run->leg[i];
+		size_t count;
+
+		TRY(token_count(run->vault->token, &leg->new_key.cka_id,
+				&count));
+		if (count == 0)
+			TRY(key_generate(run->vault, leg_mech(leg),
+					 &leg->new_key));
+	}
+	return token_reload(run->vault->token);
+}
+
+/* Gives a key that came out of an interrupted generation half made a new
+ * CKA_ID, committed before anything else, and takes the object away. */
+static enum kt_err replace_object(struct rotation_run *run,
+				  struct rotation_leg *leg)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	struct key_row *key = &leg->new_key;
+	struct kt_id left_over = key->cka_id;
+	char id[KT_ID_TEXT_LEN + 1];
+
+	kt_id_format(&left_over, id);
+	TRY(run_begin(run, &tx));
+	TRY(id_random(&key->cka_id));
+	TRY(store_update(run->vault->store, ROW_KEY, key));
+	TRY(audit_append(run->vault, "rotation.object-replaced", id,
+			 "the object with this CKA_ID was not a whole key"));
+	TRY(store_commit(&tx));
+	TRY(token_destroy(run->vault->token, &left_over));
+	TRY(key_generate(run->vault, leg_mech(leg), key));
+	return token_reload(run->vault->token);
+}
+
+/* Nothing refers to the new key yet, so one failure to prove it costs nothing
+ * but the object. A second one is the token's. */
+static enum kt_err prove_or_replace(struct rotation_run *run,
+				    struct rotation_leg *leg, bool fresh)
+{
+	enum kt_err err = key_prove(run->vault, leg_mech(leg), &leg->new_key);
+
+	if (err == KT_OK || fresh || err == KT_ERR_PIN ||
+	    err == KT_ERR_CONFLICT)
+		return err;
+	TRY(replace_object(run, leg));
+	return key_prove(run->vault, leg_mech(leg), &leg->new_key);
+}
+
+static enum kt_err commit_keyed(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(run_begin(run, &tx));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(store_update(run->vault->store, ROW_KEY,
+				 &run->leg[i].new_key));
+	TRY(run_stamp(run, EVENT_KEYED));
+	return store_commit(&tx);
+}
+
+static enum kt_err make_master_keys(struct rotation_run *run)
+{
+	bool fresh = run->row.resumed == 0;
+
+	TRY(generate_missing(run));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(prove_or_replace(run, &run->leg[i], fresh));
+	return commit_keyed(run);
+}
+
+/* A random key under the new project key; unwrapping it also shows that the
+ * project key itself comes back from its wraps. */
+static enum kt_err make_project_canary(const struct wrap_set *masters,
+				       const struct blob *blobs,
+				       enum kt_wrap_mech mech, struct blob *ret)
+{
+	static const struct blob none;
+	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
+
+	TRY(wrap_key_unwrap(masters->key[0], &blobs[0], mech, &none, &key));
+	return wrap_new(&key, 1, ret);
+}
+
+/* The key is born, wrapped and proven in one go: its rows and the event are
+ * one transaction. */
+static enum kt_err make_project_key(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	struct kt_vault *vault = run->vault;
+	struct key_row *key = &run->leg[0].new_key;
+	struct wrap_set masters, now;
+	struct blob blobs[WRAP_SET_MAX];
+
+	TRY(wrap_set_read(vault, KT_KEY_PROJECT, NULL, &masters));
+	TRY(wrap_new(masters.key, masters.count, blobs));
+	key->mech = run->leg[0].old_key.mech;
+	TRY(make_project_canary(&masters, blobs, (enum kt_wrap_mech)key->mech,
+				&key->canary));
+	key->proven = clock_now();
+	TRY(run_begin(run, &tx));
+	TRY(wrap_set_read(vault, KT_KEY_PROJECT, NULL, &now));
+	if (!wrap_set_equal(&masters, &now))
+		return err_raise(KT_ERR_CONFLICT,
+				 "the master key changed meanwhile: resume");
+	TRY(wrap_set_store(vault, &masters, &key->id, blobs));
+	TRY(store_update(vault->store, ROW_KEY, key));
+	TRY(run_stamp(run, EVENT_KEYED));
+	return store_commit(&tx);
+}
+
+enum kt_err rotation_make_keys(struct rotation_run *run)
+{
+	return run->row.kind == KT_ROTATION_PROJECT ? make_project_key(run)
+						    : make_master_keys(run);
+}
+
+static enum kt_err revoke_access(struct rotation_run *run)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct access_row row;
+	enum kt_err err;
+
+	TRY(query_start(run->vault->store, Q_ACCESS_OF_PROJECT, &query, "b",
+			&run->row.project));
+	while ((err = query_next(query, &row)) == KT_OK) {
+		if (row.revoked != 0)
+			continue;
+		row.revoked = clock_now();
+		TRY(store_update(run->vault->store, ROW_ACCESS, &row));
+	}
+	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
+}
+
+/* Readers see the old key or the new one, never neither: one transaction. The
+ * rows are counted once more in it, for those that came since `verified`. */
+enum kt_err rotation_cut_over(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	int64_t missing;
+
+	TRY(run_begin(run, &tx));
+	TRY(rotation_missing(run, &missing));
+	if (missing != 0)
+		return err_raise(KT_ERR_INTEGRITY,
+				 "%lld rows are not under the new key",
+				 (long long)missing);
+	for (size_t i = 0; i < run->legs; i++) {
+		run->leg[i].new_key.activated = clock_now();
+		TRY(store_update(run->vault->store, ROW_KEY,
+				 &run->leg[i].new_key));
+	}
+	if (run->row.kind == KT_ROTATION_PROJECT)
+		TRY(revoke_access(run));
+	TRY(run_stamp(run, EVENT_ACTIVATED));
+	TRY(audit_checkpoint(run->vault));
+	return store_commit(&tx);
+}
+
+/* From here on nothing is wrapped under the old keys any more. */
+enum kt_err rotation_deactivate(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	int64_t missing;
+
+	TRY(run_begin(run, &tx));
+	TRY(rotation_missing(run, &missing));
+	if (missing != 0)
+		return err_raise(KT_ERR_INTEGRITY,
+				 "%lld rows are not under the new key",
+				 (long long)missing);
+	for (size_t i = 0; i < run->legs; i++) {
+		run->leg[i].old_key.deactivated = clock_now();
+		TRY(store_update(run->vault->store, ROW_KEY,
+				 &run->leg[i].old_key));
+	}
+	TRY(run_stamp(run, EVENT_CONTRACTING));
+	return store_commit(&tx);
+}

@@ -1,0 +1,475 @@
+/*
+ * The actions of a rotation on rows: stage, verify, contract, unstage. Each
+ * batch is one transaction that checks the fence; what counts at the end is
+ * what the rows themselves say, recounted in the transaction that stamps it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "core/sweep.h"
+
+static enum kt_err count_rows(struct kt_vault *vault, enum store_query which,
+			      const struct kt_id *a, const struct kt_id *b,
+			      int64_t *ret)
+{
+	struct count_row count;
+
+	if (b != NULL)
+		TRY(query_one(vault->store, which, &count, "bb", a, b));
+	else
+		TRY(query_one(vault->store, which, &count, "b", a));
+	*ret = count.n;
+	return KT_OK;
+}
+
+enum kt_err rotation_missing(struct rotation_run *run, int64_t *ret)
+{
+	int64_t sum = 0;
+	int64_t n;
+
+	for (size_t i = 0; i < run->legs; i++) {
+		TRY(count_rows(run->vault, Q_WRAP_MISSING_COUNT,
+			       &run->leg[i].old_key.id, &run->leg[i].new_key.id,
+			       &n));
+		sum += n;
+	}
+	*ret = sum;
+	return KT_OK;
+}
+
+/* A row may be quarantined a second time. */
+static enum kt_err store_fault(struct rotation_run *run,
+			       const struct sweep_fault *fault)
+{
+	struct fault_row row = {
+		.rotation = run->row.id,
+		.wrapping_key = fault->wrapping_key,
+		.subject = fault->subject,
+		.found = clock_now(),
+	};
+	enum kt_err err;
+
+	text_cut(row.reason, sizeof(row.reason), fault->reason);
+	err = store_insert(run->vault->store, ROW_FAULT, &row);
+	return err == KT_ERR_EXISTS ? KT_OK : err;
+}
+
+static enum kt_err store_faults(struct sweep *sweep,
+				const struct sweep_batch *batch)
+{
+	for (size_t i = 0; i < batch->fault_count; i++)
+		TRY(store_fault(sweep->run, &batch->faults[i]));
+	return KT_OK;
+}
+
+/* The old row must still be the one that was rewrapped: its secret may have
+ * been deleted while the workers had it. */
+static enum kt_err is_unchanged(struct store *store,
+				const struct wrap_row *before, bool *ret)
+{
+	struct wrap_row now;
+	enum kt_err err = query_one(store, Q_WRAP, &now, "bb",
+				    &before->wrapping_key, &before->subject);
+
+	if (err != KT_OK && err != KT_ERR_NOT_FOUND)
+		return err;
+	*ret = err == KT_OK && blob_equal(&now.blob, &before->blob);
+	return KT_OK;
+}
+
+static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
+			      const struct rewrap_item *item)
+{
+	struct store *store = sweep->run->vault->store;
+	struct wrap_row twin = {
+		.wrapping_key = sweep->leg->new_key.id,
+		.subject = row->subject,
+		.blob = item->out,
+	};
+	bool unchanged = false;
+
+	TRY(is_unchanged(store, row, &unchanged));
+	if (!unchanged)
+		return KT_OK;
+	sweep->leg->row.rows_rewrapped++;
+	return store_insert(store, ROW_WRAP, &twin);
+}
+
+static enum kt_err commit_staged(struct sweep *sweep, struct sweep_batch *batch)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(run_begin(sweep->run, &tx));
+	for (size_t i = 0; i < batch->rewrap.count; i++) {
+		if (batch->rewrap.items[i].err == KT_OK)
+			TRY(store_twin(sweep, &batch->rows[i],
+				       &batch->rewrap.items[i]));
+	}
+	TRY(store_faults(sweep, batch));
+	sweep->leg->row.stage_cursor = batch->last;
+	TRY(store_update(sweep->run->vault->store, ROW_LEG, &sweep->leg->row));
+	return store_commit(&tx);
+}
+
+static enum kt_err stage_leg(struct rotation_run *run, struct rotation_leg *leg,
+			     const struct kt_id *after)
+{
+	struct sweep sweep = {
+		.run = run,
+		.leg = leg,
+		.step = "rewrap",
+		.op = REWRAP_COPY,
+		.query = Q_WRAPS_MISSING,
+		.after = *after,
+		.commit = commit_staged,
+	};
+	int64_t missing;
+
+	TRY(count_rows(run->vault, Q_WRAP_MISSING_COUNT, &leg->old_key.id,
+		       &leg->new_key.id, &missing));
+	if (missing == 0)
+		return KT_OK;
+	TRY(count_rows(run->vault, Q_WRAP_COUNT, &leg->old_key.id, NULL,
+		       &sweep.total));
+	sweep.done = sweep.total - missing;
+	return sweep_run(&sweep);
+}
+
+/* Forgets what was quarantined: each run looks at those rows again. Cursors
+ * have passed them and begin anew. */
+static enum kt_err clear_faults(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	int64_t cleared;
+
+	TRY(run_begin(run, &tx));
+	TRY(store_exec(run->vault->store, S_FAULTS_DELETE, &cleared, "b",
+		       &run->row.id));
+	for (size_t i = 0; cleared > 0 && i < run->legs; i++) {
+		struct leg_row *row = &run->leg[i].row;
+
+		memset(&row->stage_cursor, 0, sizeof(row->stage_cursor));
+		memset(&row->verify_cursor, 0, sizeof(row->verify_cursor));
+		row->rows_verified = 0;
+		TRY(store_update(run->vault->store, ROW_LEG, row));
+	}
+	return store_commit(&tx);
+}
+
+static enum kt_err refuse_faults(struct rotation_run *run)
+{
+	char id[KT_ID_TEXT_LEN + 1];
+	int64_t faults;
+	enum kt_err err;
+
+	TRY(count_rows(run->vault, Q_FAULT_COUNT, &run->row.id, NULL, &faults));
+	if (faults == 0)
+		return KT_OK;
+	kt_id_format(&run->row.id, id);
+	err = err_raise(KT_ERR_INTEGRITY,
+			"%lld rows are quarantined: the rotation cannot go on",
+			(long long)faults);
+	return err_hint(err,
+			"'keyturn rotation show %s' names them; 'keyturn "
+			"rotation rollback' goes back, 'keyturn rotation "
+			"resume' tries again",
+			id);
+}
+
+/* Wraps what has no twin: first from the cursor on, then, should rows have
+ * come before it, from the beginning. */
+static enum kt_err stage_all(struct rotation_run *run)
+{
+	static const struct kt_id start;
+
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(stage_leg(run, &run->leg[i],
+			      &run->leg[i].row.stage_cursor));
+	TRY(refuse_faults(run));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(stage_leg(run, &run->leg[i], &start));
+	return refuse_faults(run);
+}
+
+/* In the stamping transaction: the rows have the last word. */
+static enum kt_err refuse_missing(struct rotation_run *run)
+{
+	int64_t missing;
+
+	TRY(rotation_missing(run, &missing));
+	if (missing == 0)
+		return KT_OK;
+	return err_raise(KT_ERR_CONFLICT,
+			 "%lld rows are not under the new key yet: resume",
+			 (long long)missing);
+}
+
+static enum kt_err stamp_complete(struct rotation_run *run,
+				  enum rotation_event event)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(run_begin(run, &tx));
+	TRY(refuse_missing(run));
+	TRY(refuse_faults(run));
+	TRY(run_stamp(run, event));
+	return store_commit(&tx);
+}
+
+enum kt_err rotation_stage(struct rotation_run *run)
+{
+	TRY(clear_faults(run));
+	TRY(stage_all(run));
+	return stamp_complete(run, EVENT_STAGED);
+}
+
+/* A new row that does not hold the same key is taken away, so that a resume
+ * stages it again from the old one, which was never touched. */
+static enum kt_err drop_bad_twins(struct sweep *sweep,
+				  const struct sweep_batch *batch)
+{
+	for (size_t i = 0; i < batch->rewrap.count; i++) {
+		enum kt_err err;
+
+		if (batch->rewrap.items[i].err != KT_ERR_INTEGRITY)
+			continue;
+		err = store_remove(sweep->run->vault->store, ROW_WRAP,
+				   &batch->rows[i]);
+		if (err != KT_ERR_CONFLICT) /* deleted since, with its secret */
+			TRY(err);
+	}
+	return KT_OK;
+}
+
+static enum kt_err commit_verified(struct sweep *sweep,
+				   struct sweep_batch *batch)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(run_begin(sweep->run, &tx));
+	TRY(drop_bad_twins(sweep, batch));
+	TRY(store_faults(sweep, batch));
+	for (size_t i = 0; i < batch->rewrap.count; i++)
+		sweep->leg->row.rows_verified +=
+			batch->rewrap.items[i].err == KT_OK;
+	sweep->leg->row.verify_cursor = batch->last;
+	TRY(store_update(sweep->run->vault->store, ROW_LEG, &sweep->leg->row));
+	return store_commit(&tx);
+}
+
+static enum kt_err verify_leg(struct rotation_run *run,
+			      struct rotation_leg *leg)
+{
+	struct sweep sweep = {
+		.run = run,
+		.leg = leg,
+		.step = "verify",
+		.op = REWRAP_PROVE,
+		.query = Q_WRAPS_TWINS,
+		.after = leg->row.verify_cursor,
+		.done = leg->row.rows_verified,
+		.commit = commit_verified,
+	};
+
+	TRY(count_rows(run->vault, Q_WRAP_COUNT, &leg->new_key.id, NULL,
+		       &sweep.total));
+	return sweep_run(&sweep);
+}
+
+enum kt_err rotation_verify(struct rotation_run *run)
+{
+	TRY(clear_faults(run));
+	TRY(stage_all(run));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(verify_leg(run, &run->leg[i]));
+	return stamp_complete(run, EVENT_VERIFIED);
+}
+
+/* Removes one row whose other is known to be good. Its own MAC does not matter
+ * any more: it goes as it is. */
+static enum kt_err remove_row(struct store *store, const struct kt_id *key,
+			      const struct kt_id *subject)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct wrap_row row = {0};
+	enum kt_err err;
+
+	TRY(query_start(store, Q_WRAP, &query, "bb", key, subject));
+	err = query_next(query, &row);
+	if (err != KT_OK && err != KT_ERR_INTEGRITY)
+		return err;
+	return store_remove(store, ROW_WRAP, &row);
+}
+
+struct removal {
+	struct rotation_run *run;
+	const struct kt_id *goes, *stays; /* wrapping keys */
+	struct kt_id after;               /* last subject looked at */
+	struct kt_id *subjects;           /* a batch of them */
+	int64_t removed;
+	bool at_end;
+};
+
+static void removal_done(struct removal *removal)
+{
+	free(removal->subjects);
+}
+
+/* Reads a batch of subjects whose row that stays has a right MAC, and so is
+ * bit for bit the one that was proven. */
+static enum kt_err read_removable(struct removal *removal, size_t *ret_count)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	int64_t read = 0;
+	size_t count = 0;
+	struct wrap_row row;
+	enum kt_err err;
+
+	TRY(query_start(removal->run->vault->store, Q_WRAPS_TWINS, &query,
+			"bbbi", removal->goes, removal->stays, &removal->after,
+			removal->run->batch_size));
+	while ((err = query_next(query, &row)) == KT_OK ||
+	       err == KT_ERR_INTEGRITY) {
+		removal->after = row.subject;
+		read++;
+		if (err == KT_OK)
+			removal->subjects[count++] = row.subject;
+	}
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	removal->at_end = read < removal->run->batch_size;
+	*ret_count = count;
+	return KT_OK;
+}
+
+static enum kt_err remove_batch(struct removal *removal, struct leg_row *leg)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	struct store *store = removal->run->vault->store;
+	size_t count;
+
+	TRY(run_begin(removal->run, &tx));
+	TRY(read_removable(removal, &count));
+	for (size_t i = 0; i < count; i++)
+		TRY(remove_row(store, removal->goes, &removal->subjects[i]));
+	removal->removed += (int64_t)count;
+	if (leg != NULL) {
+		leg->rows_contracted += (int64_t)count;
+		TRY(store_update(store, ROW_LEG, leg));
+	}
+	return store_commit(&tx);
+}
+
+/* Deletes the rows under one key whose subject has a good row under the other,
+ * a batch a transaction. leg, when given, counts them. */
+static enum kt_err remove_twins(struct rotation_run *run, const char *step,
+				const struct kt_id *goes,
+				const struct kt_id *stays, struct leg_row *leg)
+{
+	CLEANUP(removal_done)
+	struct removal removal = {
+		.run = run,
+		.goes = goes,
+		.stays = stays,
+	};
+	int64_t total;
+
+	removal.subjects =
+		calloc((size_t)run->batch_size, sizeof(*removal.subjects));
+	if (removal.subjects == NULL)
+		return err_memory();
+	TRY(count_rows(run->vault, Q_WRAP_COUNT, goes, NULL, &total));
+	while (!removal.at_end) {
+		TRY(run_check_stop(run));
+		TRY(remove_batch(&removal, leg));
+		run_report(run, step, removal.removed, total);
+	}
+	return KT_OK;
+}
+
+/* In the stamping transaction: nothing may be left under the key. */
+static enum kt_err refuse_rest(struct rotation_run *run,
+			       const struct key_row *key)
+{
+	int64_t rest;
+
+	TRY(count_rows(run->vault, Q_WRAP_COUNT, &key->id, NULL, &rest));
+	if (rest == 0)
+		return KT_OK;
+	return err_raise(KT_ERR_INTEGRITY,
+			 "%lld rows under %s key version %lld have no good row "
+			 "under the other key and were kept",
+			 (long long)rest,
+			 kt_key_role_name((enum kt_key_role)key->role),
+			 (long long)key->version);
+}
+
+/* A project key is only a blob: it is destroyed with its rows, by deleting
+ * what wraps it. */
+static enum kt_err destroy_project_key(struct rotation_run *run,
+				       struct key_row *key)
+{
+	int64_t deleted;
+
+	TRY(store_exec(run->vault->store, S_WRAPS_DELETE_SUBJECT, &deleted, "b",
+		       &key->id));
+	key->destroyed = clock_now();
+	return store_update(run->vault->store, ROW_KEY, key);
+}
+
+static enum kt_err stamp_contracted(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(run_begin(run, &tx));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(refuse_rest(run, &run->leg[i].old_key));
+	TRY(run_stamp(run, EVENT_CONTRACTED));
+	if (run->row.kind == KT_ROTATION_PROJECT) {
+		TRY(destroy_project_key(run, &run->leg[0].old_key));
+		TRY(run_stamp(run, EVENT_DESTROYED));
+	}
+	TRY(audit_checkpoint(run->vault));
+	return store_commit(&tx);
+}
+
+enum kt_err rotation_contract(struct rotation_run *run)
+{
+	for (size_t i = 0; i < run->legs; i++) {
+		struct rotation_leg *leg = &run->leg[i];
+
+		TRY(remove_twins(run, "contract", &leg->old_key.id,
+				 &leg->new_key.id, &leg->row));
+	}
+	return stamp_contracted(run);
+}
+
+static enum kt_err stamp_rolled_back(struct rotation_run *run)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	int64_t cleared;
+
+	TRY(run_begin(run, &tx));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(refuse_rest(run, &run->leg[i].new_key));
+	if (run->row.kind == KT_ROTATION_PROJECT)
+		TRY(destroy_project_key(run, &run->leg[0].new_key));
+	TRY(store_exec(run->vault->store, S_FAULTS_DELETE, &cleared, "b",
+		       &run->row.id));
+	TRY(run_stamp(run, EVENT_ROLLED_BACK));
+	TRY(audit_checkpoint(run->vault));
+	return store_commit(&tx);
+}
+
+enum kt_err rotation_unstage(struct rotation_run *run)
+{
+	for (size_t i = 0; i < run->legs; i++) {
+		struct rotation_leg *leg = &run->leg[i];
+
+		TRY(remove_twins(run, "roll back", &leg->new_key.id,
+				 &leg->old_key.id, NULL));
+	}
+	return stamp_rolled_back(run);
+}

@@ -1,0 +1,242 @@
+/*
+ * The pipeline of a sweep. Slots are used round robin, since batches come back
+ * in the order they went.
+ */
+#include "core/sweep.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+struct pipe {
+	struct sweep *sweep;
+	struct rewrap *rewrap;
+	size_t depth;
+	struct sweep_batch *slot;
+	size_t filled, collected; /* counts; modulo depth is the slot */
+	struct kt_id after;       /* where reading goes on */
+	bool at_end;
+};
+
+static void batch_done(struct sweep_batch *batch)
+{
+	free(batch->rewrap.items);
+	free(batch->rows);
+	free(batch->faults);
+}
+
+/* The workers stop first: they hold pointers into the slots. */
+static void pipe_done(struct pipe *pipe)
+{
+	rewrap_stop(pipe->rewrap);
+	for (size_t i = 0; pipe->slot != NULL && i < pipe->depth; i++)
+		batch_done(&pipe->slot[i]);
+	free(pipe->slot);
+}
+
+static enum kt_err batch_init(struct sweep_batch *batch, size_t size)
+{
+	batch->rewrap.items = calloc(size, sizeof(*batch->rewrap.items));
+	batch->rows = calloc(size, sizeof(*batch->rows));
+	batch->faults = calloc(size, sizeof(*batch->faults));
+	if (batch->rewrap.items == NULL || batch->rows == NULL ||
+	    batch->faults == NULL)
+		return err_memory();
+	return KT_OK;
+}
+
+/* Starting a process costs more than a batch of work. */
+static unsigned processes_for(const struct sweep *sweep)
+{
+	if (sweep->total <= sweep->run->batch_size)
+		return 0;
+	return (unsigned)sweep->run->jobs;
+}
+
+static enum kt_err start_workers(struct pipe *pipe)
+{
+	struct sweep *sweep = pipe->sweep;
+	struct kt_vault *vault = sweep->run->vault;
+	struct rewrap_params params = {
+		.token = vault->token,
+		.token_params = &vault->token_params,
+		.worker = vault->params.worker,
+		.processes = processes_for(sweep),
+	};
+
+	TRY(rotation_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
+	if (sweep->op == REWRAP_TRY) {
+		params.new_key = params.old_key;
+		params.new_key.temporary = true;
+	} else {
+		TRY(rotation_rewrap_key(vault, &sweep->leg->new_key,
+					&params.new_key));
+	}
+	return rewrap_start(&params, &pipe->rewrap);
+}
+
+static enum kt_err pipe_init(struct sweep *sweep, struct pipe *pipe)
+{
+	*pipe = (struct pipe){.sweep = sweep, .after = sweep->after};
+	TRY(start_workers(pipe));
+	pipe->depth = rewrap_depth(pipe->rewrap);
+	pipe->slot = calloc(pipe->depth, sizeof(*pipe->slot));
+	if (pipe->slot == NULL)
+		return err_memory();
+	for (size_t i = 0; i < pipe->depth; i++)
+		TRY(batch_init(&pipe->slot[i], (size_t)sweep->run->batch_size));
+	return KT_OK;
+}
+
+static void add_fault(struct sweep_batch *batch, const struct wrap_row *row,
+		      const char *reason)
+{
+	struct sweep_fault *fault = &batch->faults[batch->fault_count++];
+
+	fault->wrapping_key = row->wrapping_key;
+	fault->subject = row->subject;
+	text_cut(fault->reason, sizeof(fault->reason), reason);
+}
+
+/* A proof needs both blobs: the row that was read is the new one, its twin is
+ * read beside it. */
+static enum kt_err add_twin(struct sweep *sweep, struct sweep_batch *batch,
+			    const struct wrap_row *row,
+			    struct rewrap_item *item)
+{
+	struct wrap_row twin;
+	enum kt_err err =
+		query_one(sweep->run->vault->store, Q_WRAP, &twin, "bb",
+			  &sweep->leg->old_key.id, &row->subject);
+
+	if (err == KT_ERR_INTEGRITY) {
+		twin.wrapping_key = sweep->leg->old_key.id;
+		twin.subject = row->subject;
+		add_fault(batch, &twin, kt_err_detail());
+		return KT_OK;
+	}
+	if (err == KT_ERR_NOT_FOUND) /* deleted since, with its secret */
+		return KT_OK;
+	TRY(err);
+	item->in = twin.blob;
+	item->out = row->blob;
+	batch->rewrap.count++;
+	return KT_OK;
+}
+
+static enum kt_err add_row(struct sweep *sweep, struct sweep_batch *batch,
+			   const struct wrap_row *row)
+{
+	struct rewrap_item *item = &batch->rewrap.items[batch->rewrap.count];
+
+	memset(item, 0, sizeof(*item));
+	item->subject = row->subject;
+	batch->rows[batch->rewrap.count] = *row;
+	if (sweep->op == REWRAP_PROVE)
+		return add_twin(sweep, batch, row, item);
+	item->in = row->blob;
+	batch->rewrap.count++;
+	return KT_OK;
+}
+
+static enum kt_err start_query(struct pipe *pipe, struct query **ret)
+{
+	struct sweep *sweep = pipe->sweep;
+	struct store *store = sweep->run->vault->store;
+
+	if (sweep->query == Q_WRAPS_AFTER)
+		return query_start(store, sweep->query, ret, "bbi",
+				   &sweep->leg->old_key.id, &pipe->after,
+				   sweep->run->batch_size);
+	return query_start(store, sweep->query, ret, "bbbi",
+			   &sweep->leg->old_key.id, &sweep->leg->new_key.id,
+			   &pipe->after, sweep->run->batch_size);
+}
+
+/* Reads the next batch. A row whose MAC is wrong becomes a fault, the rest go
+ * on. */
+static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct wrap_row row = {0};
+	size_t read = 0;
+	enum kt_err err;
+
+	batch->rewrap.count = batch->fault_count = 0;
+	batch->rewrap.op = pipe->sweep->op;
+	batch->rewrap.user = batch;
+	TRY(start_query(pipe, &query));
+	while ((err = query_next(query, &row)) == KT_OK ||
+	       err == KT_ERR_INTEGRITY) {
+		if (memcmp(&row.subject, &pipe->after, KT_ID_LEN) <= 0)
+			return err_raise(KT_ERR_INTEGRITY,
+					 "rows of wraps are out of order");
+		pipe->after = batch->last = row.subject;
+		read++;
+		if (err == KT_ERR_INTEGRITY)
+			add_fault(batch, &row, kt_err_detail());
+		else
+			TRY(add_row(pipe->sweep, batch, &row));
+	}
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	pipe->at_end = read < (size_t)pipe->sweep->run->batch_size;
+	return KT_OK;
+}
+
+static enum kt_err feed(struct pipe *pipe)
+{
+	while (!pipe->at_end && pipe->filled - pipe->collected < pipe->depth) {
+		struct sweep_batch *batch =
+			&pipe->slot[pipe->filled % pipe->depth];
+
+		TRY(fill(pipe, batch));
+		if (batch->rewrap.count + batch->fault_count == 0)
+			continue;
+		TRY(rewrap_submit(pipe->rewrap, &batch->rewrap));
+		pipe->filled++;
+	}
+	return KT_OK;
+}
+
+static enum kt_err collect(struct pipe *pipe)
+{
+	struct sweep *sweep = pipe->sweep;
+	struct rewrap_batch *done = NULL;
+	struct sweep_batch *batch;
+
+	TRY(rewrap_collect(pipe->rewrap, &done));
+	batch = done->user;
+	pipe->collected++;
+	for (size_t i = 0; i < batch->rewrap.count; i++) {
+		if (batch->rewrap.items[i].err != KT_OK)
+			add_fault(batch, &batch->rows[i],
+				  batch->rewrap.items[i].reason);
+	}
+	TRY(sweep->commit(sweep, batch));
+	sweep->done += (int64_t)batch->rewrap.count;
+	run_report(sweep->run, sweep->step, sweep->done, sweep->total);
+	return KT_OK;
+}
+
+/* When asked to stop, no more is read; what the workers have is committed. */
+enum kt_err sweep_run(struct sweep *sweep)
+{
+	CLEANUP(pipe_done) struct pipe pipe = {0};
+	enum kt_err stopped = KT_OK;
+
+	TRY(pipe_init(sweep, &pipe));
+	for (;;) {
+		if (stopped == KT_OK) {
+			stopped = run_check_stop(sweep->run);
+			if (stopped != KT_OK)
+				pipe.at_end = true;
+		}
+		TRY(feed(&pipe));
+		if (pipe.filled == pipe.collected)
+			break;
+		TRY(collect(&pipe));
+	}
+	return stopped == KT_OK ? KT_OK : run_check_stop(sweep->run);
+}

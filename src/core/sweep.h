@@ -1,0 +1,46 @@
+/*
+ * A sweep over the rows of one leg: batches are read in the order of their
+ * subjects, worked on by the token workers, and handed back in the same order
+ * to be committed. Reading, work and committing overlap; memory is a few
+ * batches whatever the number of rows.
+ */
+#ifndef CORE_SWEEP_H
+#define CORE_SWEEP_H
+
+#include "core/rotation.h"
+
+/* A row that cannot go on: its MAC or its blob is wrong. */
+struct sweep_fault {
+	struct kt_id wrapping_key;
+	struct kt_id subject;
+	char reason[256];
+};
+
+/* One batch: rows that were worked on, and rows that were bad when read. */
+struct sweep_batch {
+	struct rewrap_batch rewrap;
+	struct wrap_row *rows; /* as read; rewrap.items runs beside it */
+	struct sweep_fault *faults;
+	size_t fault_count;
+	struct kt_id last; /* the subject the batch ends with */
+};
+
+struct sweep {
+	struct rotation_run *run;
+	struct rotation_leg *leg;
+	const char *step;
+	enum rewrap_op op;
+	enum store_query query; /* Q_WRAPS_MISSING, Q_WRAPS_TWINS, or with no
+				 * second key Q_WRAPS_AFTER */
+	struct kt_id after;     /* where to begin */
+	int64_t done, total;
+	/* Called in order, outside of a transaction. */
+	enum kt_err (*commit)(struct sweep *sweep, struct sweep_batch *batch);
+	void *arg; /* commit's */
+};
+
+/* Runs to the end of the rows. KT_ERR_INTERRUPTED after committing what was
+ * under way. */
+enum kt_err sweep_run(struct sweep *sweep);
+
+#endif

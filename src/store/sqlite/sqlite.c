@@ -1,0 +1,409 @@
+/*
+ * Opening a SQLite database so that what it acknowledges is on the disk, and
+ * transactions on it. Nothing is made where something was expected, nothing
+ * foreign is written to, and a file that was exchanged under an open
+ * connection is noticed before the next write.
+ */
+#include "store/sqlite/sqlite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+
+#define BUSY_TIMEOUT_MS 10000
+
+static const struct {
+	const char *set;
+	const char *ask;
+	const char *expect;
+} pragmas[] = {
+	{"PRAGMA foreign_keys = ON", "PRAGMA foreign_keys", "1"},
+	{"PRAGMA secure_delete = ON", "PRAGMA secure_delete", "1"},
+	{"PRAGMA cell_size_check = ON", "PRAGMA cell_size_check", "1"},
+	{"PRAGMA temp_store = MEMORY", "PRAGMA temp_store", "2"},
+	{"PRAGMA trusted_schema = OFF", "PRAGMA trusted_schema", "0"},
+};
+
+static void sqlite_close(void *handle);
+DEFINE_CLEANUP(struct sqlite_db, sqlite_close)
+
+bool sqlite_wal_is_safe(int library_version)
+{
+	return library_version >= 3051003 ||
+	       (library_version >= 3050007 && library_version < 3051000) ||
+	       (library_version >= 3044006 && library_version < 3045000);
+}
+
+enum kt_err sqlite_run(sqlite3 *sq, const char *sql)
+{
+	int rc = sqlite3_exec(sq, sql, NULL, NULL, NULL);
+
+	return rc == SQLITE_OK ? KT_OK : sqlite_error(sq, rc, NULL);
+}
+
+static void finalizep(sqlite3_stmt **stmt)
+{
+	sqlite3_finalize(*stmt);
+}
+
+enum kt_err sqlite_ask(sqlite3 *sq, const char *sql, char *ret, size_t size)
+{
+	CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(sq, sql, -1, &stmt, NULL);
+	const char *text;
+
+	if (rc != SQLITE_OK)
+		return sqlite_error(sq, rc, NULL);
+	rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		return sqlite_error(sq, rc, NULL);
+	text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0)
+				: NULL;
+	text_cut(ret, size, text != NULL ? text : "");
+	return KT_OK;
+}
+
+static enum kt_err set_checked(sqlite3 *sq, const char *set, const char *ask,
+			       const char *expect)
+{
+	char is[32];
+
+	TRY(sqlite_run(sq, set));
+	TRY(sqlite_ask(sq, ask, is, sizeof(is)));
+	if (strcmp(is, expect) != 0)
+		return err_raise(KT_ERR_STORE, "%s has no effect here (%s)",
+				 set, is);
+	return KT_OK;
+}
+
+static enum kt_err set_pragmas(sqlite3 *sq)
+{
+	bool wal = sqlite_wal_is_safe(sqlite3_libversion_number());
+
+	for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]); i++)
+		TRY(set_checked(sq, pragmas[i].set, pragmas[i].ask,
+				pragmas[i].expect));
+	TRY(sqlite_run(sq, "PRAGMA mmap_size = 0"));
+	if (wal) {
+		TRY(set_checked(sq, "PRAGMA journal_mode = WAL",
+				"PRAGMA journal_mode", "wal"));
+		return set_checked(sq, "PRAGMA synchronous = FULL",
+				   "PRAGMA synchronous", "2");
+	}
+	TRY(set_checked(sq, "PRAGMA journal_mode = DELETE",
+			"PRAGMA journal_mode", "delete"));
+	return set_checked(sq, "PRAGMA synchronous = EXTRA",
+			   "PRAGMA synchronous", "3");
+}
+
+static enum kt_err configure(sqlite3 *sq)
+{
+	static const struct {
+		int option, value;
+	} options[] = {
+		{SQLITE_DBCONFIG_DEFENSIVE, 1},
+		{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+		{SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
+		{SQLITE_DBCONFIG_DQS_DML, 0},
+		{SQLITE_DBCONFIG_DQS_DDL, 0},
+	};
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		int rc = sqlite3_db_config(sq, options[i].option,
+					   options[i].value, NULL);
+
+		if (rc != SQLITE_OK)
+			return sqlite_error(sq, rc, "database settings");
+	}
+	return KT_OK;
+}
+
+void sqlite_disconnect(sqlite3 *sq)
+{
+	sqlite3_close(sq);
+}
+
+enum kt_err sqlite_connect(const char *path, int busy_timeout_ms, sqlite3 **ret)
+{
+	CLEANUP(sqlite_disconnectp) sqlite3 *sq = NULL;
+	int rc = sqlite3_open_v2(
+		path, &sq, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+
+	if (rc != SQLITE_OK)
+		return sqlite_error(sq, rc, path);
+	sqlite3_extended_result_codes(sq, 1);
+	sqlite3_busy_timeout(sq, busy_timeout_ms > 0 ? busy_timeout_ms
+						     : BUSY_TIMEOUT_MS);
+	TRY(configure(sq));
+	*ret = TAKE(sq);
+	return KT_OK;
+}
+
+/* The file that the path names now. */
+static enum kt_err find_file(const char *path, struct stat *ret)
+{
+	if (stat(path, ret) != 0 && errno == ENOENT)
+		return err_hint(err_raise(KT_ERR_STORE,
+					  "there is no database %s", path),
+				"keyturn init makes a new vault");
+	if (stat(path, ret) != 0)
+		return err_raise(KT_ERR_STORE, "database %s: %s", path,
+				 strerror(errno));
+	if (!S_ISREG(ret->st_mode))
+		return err_raise(KT_ERR_STORE, "database %s is not a file",
+				 path);
+	return KT_OK;
+}
+
+/* A database cannot be written where no journal can be made beside it. */
+static enum kt_err require_writable(const struct sqlite_db *db)
+{
+	char dir[PATH_MAX];
+
+	if (sqlite3_db_readonly(db->sq, "main") != 0)
+		return err_raise(KT_ERR_STORE, "database %s is read-only",
+				 db->path);
+	TRY(dir_of(db->path, dir, sizeof(dir)));
+	if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) != 0)
+		return err_raise(KT_ERR_STORE,
+				 "directory %s of the database: %s", dir,
+				 strerror(errno));
+	return KT_OK;
+}
+
+static enum kt_err moved(const struct sqlite_db *db)
+{
+	return err_raise(
+		KT_ERR_STORE,
+		"database %s was removed or replaced while it was open",
+		db->path);
+}
+
+/* Whether the path still names the file that is open. */
+static enum kt_err require_same_file(const struct sqlite_db *db)
+{
+	struct stat st;
+
+	if (stat(db->path, &st) != 0 || st.st_dev != db->dev ||
+	    st.st_ino != db->ino)
+		return moved(db);
+	return KT_OK;
+}
+
+/* Takes down which file is open; SQLite confirms that it is this one. */
+static enum kt_err note_file(struct sqlite_db *db)
+{
+	struct stat st;
+	int gone = 0;
+	int rc;
+
+	TRY(find_file(db->path, &st));
+	rc = sqlite3_file_control(db->sq, "main", SQLITE_FCNTL_HAS_MOVED,
+				  &gone);
+	if (rc != SQLITE_OK || gone != 0)
+		return moved(db);
+	db->dev = st.st_dev;
+	db->ino = st.st_ino;
+	return KT_OK;
+}
+
+enum kt_err sqlite_absolute_path(const char *path, char *ret, size_t size)
+{
+	CLEANUP(freep) char *whole = realpath(path, NULL);
+
+	if (whole == NULL)
+		return err_raise(KT_ERR_STORE, "database %s: %s", path,
+				 strerror(errno));
+	return text_copy(ret, size, whole, "path of the database");
+}
+
+static enum kt_err connect_db(const struct store_params *params,
+			      struct sqlite_db *db)
+{
+	TRY(sqlite_absolute_path(params->path, db->path, sizeof(db->path)));
+	TRY(sqlite_connect(db->path, params->busy_timeout_ms, &db->sq));
+	TRY(note_file(db));
+	return require_writable(db);
+}
+
+static enum kt_err sqlite_open(const struct store_params *params, void **ret)
+{
+	CLEANUP(sqlite_closep) struct sqlite_db *db = calloc(1, sizeof(*db));
+	struct stat st;
+	int version;
+
+	if (db == NULL)
+		return err_memory();
+	TRY(find_file(params->path, &st));
+	TRY(connect_db(params, db));
+	TRY(schema_check(db, &version));
+	TRY(set_pragmas(db->sq));
+	TRY(schema_migrate(db, version));
+	*ret = TAKE(db);
+	return KT_OK;
+}
+
+enum kt_err sqlite_make_file(const char *path)
+{
+	CLEANUP(fd_close)
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		      0600);
+
+	if (fd < 0 && errno == EEXIST)
+		return err_raise(KT_ERR_EXISTS, "%s exists already", path);
+	if (fd < 0)
+		return err_raise(KT_ERR_STORE, "cannot make %s: %s", path,
+				 strerror(errno));
+	return KT_OK;
+}
+
+void sqlite_remove_files(const char *path)
+{
+	static const char *const suffixes[] = {"-journal", "-wal", "-shm", ""};
+	char file[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		snprintf(file, sizeof(file), "%s%s", path, suffixes[i]);
+		unlink(file);
+	}
+}
+
+static enum kt_err fill_new(const struct store_params *params,
+			    struct sqlite_db *db)
+{
+	TRY(connect_db(params, db));
+	TRY(set_pragmas(db->sq));
+	TRY(schema_migrate(db, 0));
+	return dir_sync(db->path);
+}
+
+static enum kt_err sqlite_create(const struct store_params *params, void **ret)
+{
+	CLEANUP(sqlite_closep) struct sqlite_db *db = calloc(1, sizeof(*db));
+	char dir[PATH_MAX];
+	enum kt_err err;
+
+	if (db == NULL)
+		return err_memory();
+	TRY(dir_of(params->path, dir, sizeof(dir)));
+	TRY(dir_make(dir));
+	TRY(sqlite_make_file(params->path));
+	db->made = true;
+	err = fill_new(params, db);
+	if (err != KT_OK) {
+		sqlite_remove_files(params->path);
+		return err;
+	}
+	*ret = TAKE(db);
+	return KT_OK;
+}
+
+static void sqlite_close(void *handle)
+{
+	struct sqlite_db *db = handle;
+
+	if (db == NULL)
+		return;
+	statements_done(db);
+	sqlite_disconnect(db->sq);
+	free(db);
+}
+
+static void sqlite_discard(void *handle)
+{
+	struct sqlite_db *db = handle;
+
+	if (db == NULL)
+		return;
+	if (db->made && require_same_file(db) == KT_OK)
+		sqlite_remove_files(db->path);
+	sqlite_close(db);
+}
+
+static void sqlite_rollback(void *handle)
+{
+	struct sqlite_db *db = handle;
+
+	if (sqlite3_get_autocommit(db->sq) == 0)
+		sqlite3_exec(db->sq, "ROLLBACK", NULL, NULL, NULL);
+	db->in_tx = false;
+}
+
+/* Under the write lock nobody else can change the answers any more. */
+static enum kt_err require_writes_make_sense(struct sqlite_db *db)
+{
+	int version;
+
+	TRY(require_same_file(db));
+	return schema_check(db, &version);
+}
+
+static enum kt_err sqlite_begin(void *handle, enum store_access access)
+{
+	struct sqlite_db *db = handle;
+	enum kt_err err;
+
+	TRY(sqlite_run(db->sq,
+		       access == STORE_WRITE ? "BEGIN IMMEDIATE" : "BEGIN"));
+	db->in_tx = true;
+	if (access != STORE_WRITE)
+		return KT_OK;
+	err = require_writes_make_sense(db);
+	if (err != KT_OK)
+		sqlite_rollback(db);
+	return err;
+}
+
+/* After a disk error in COMMIT the journal may be gone or not: only a reader
+ * can tell. Every other failure leaves nothing committed. */
+static enum kt_err sqlite_commit(void *handle)
+{
+	struct sqlite_db *db = handle;
+	enum kt_err err;
+	int rc;
+
+	if (sqlite3_get_autocommit(db->sq) != 0) {
+		db->in_tx = false;
+		return err_raise(
+			KT_ERR_STORE,
+			"an earlier error rolled the transaction back");
+	}
+	rc = sqlite3_exec(db->sq, "COMMIT", NULL, NULL, NULL);
+	if (rc == SQLITE_OK) {
+		db->in_tx = false;
+		return KT_OK;
+	}
+	err = sqlite_error(db->sq, rc,
+			   (rc & 0xff) == SQLITE_IOERR ? "commit unknown"
+						       : "commit");
+	sqlite_rollback(db);
+	return err;
+}
+
+const struct store_driver sqlite_driver = {
+	.create = sqlite_create,
+	.open = sqlite_open,
+	.close = sqlite_close,
+	.discard = sqlite_discard,
+	.begin = sqlite_begin,
+	.commit = sqlite_commit,
+	.rollback = sqlite_rollback,
+	.insert = sqlite_insert,
+	.update = sqlite_update,
+	.remove = sqlite_remove,
+	.select = sqlite_select,
+	.next = sqlite_next,
+	.done = sqlite_done,
+	.exec = sqlite_exec_statement,
+	.info = sqlite_info,
+	.check = sqlite_check,
+	.backup = sqlite_backup,
+};

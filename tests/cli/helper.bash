@@ -1,0 +1,112 @@
+# For the .bats files: a private place per test, with a SoftHSM token and a
+# vault in it, and the words to talk about them.
+#
+#	load helper
+#	setup() { vault_setup; }
+#
+#	@test "a project is there once it was created" {
+#		run_ok keyturn project create web
+#		run_ok keyturn project list
+#		assert_line --partial web
+#	}
+#
+# The environment carries everything, so a test calls plain `keyturn`.
+# shellcheck shell=bash
+
+bats_require_minimum_version 1.5.0
+for library in bats-support bats-assert bats-file; do
+	load "/usr/lib/bats/$library/load.bash"
+done
+
+MODULE=${KEYTURN_TEST_MODULE:-/usr/lib/softhsm/libsofthsm2.so}
+PIN=1234
+SO_PIN=5678
+
+# An empty place: folders, PIN, environment. No token yet.
+place_setup() {
+	unset "${!KEYTURN_@}" XDG_CONFIG_HOME XDG_STATE_HOME NO_COLOR
+	local bin=${BIN_DIR:?run by ctest, or set KEYTURN_BIN_DIR}
+
+	PLACE=$BATS_TEST_TMPDIR/place
+	STORE=$PLACE/data/keyturn.db
+	(umask 077 && mkdir "$PLACE" "$PLACE"/{tokens,data,run,home,credentials})
+	printf '%s\n' "$PIN" >"$PLACE/credentials/pin"
+	chmod 0600 "$PLACE/credentials/pin"
+	cat >"$PLACE/softhsm2.conf" <<-END
+		directories.tokendir = $PLACE/tokens
+		objectstore.backend = file
+		log.level = ERROR
+	END
+	export SOFTHSM2_CONF=$PLACE/softhsm2.conf
+	export HOME=$PLACE/home XDG_RUNTIME_DIR=$PLACE/run
+	export CREDENTIALS_DIRECTORY=$PLACE/credentials
+	export KEYTURN_CONFIG=$PLACE/keyturn.yaml KEYTURN_STORE=$STORE
+	export KEYTURN_WORKER=$bin/keyturn-worker
+	export PATH=$bin:$PATH TERM=dumb LC_ALL=C.UTF-8
+}
+
+# token_new LABEL: an initialised token with PIN and SO PIN.
+token_new() {
+	softhsm2-util --init-token --free --label "$1" \
+		--pin "$PIN" --so-pin "$SO_PIN" >/dev/null
+}
+
+# vault_new [OPTION...]: a vault on the token, by keyturn init.
+vault_new() {
+	keyturn init --token 'pkcs11:token=test' --module "$MODULE" \
+		--store "$STORE" "$@" >"$PLACE/init.out" 2>&1 || {
+		cat "$PLACE/init.out"
+		return 1
+	}
+}
+
+# vault_setup [OPTION...]: all three, for setup().
+vault_setup() {
+	place_setup
+	token_new test
+	vault_new "$@"
+}
+
+# run_ok COMMAND...: runs it and fails the test, showing all, when it fails.
+run_ok() {
+	run "$@"
+	assert_success
+}
+
+# run_fails STATUS COMMAND...: it must end with exactly this status.
+run_fails() {
+	local status_wanted=$1
+
+	shift
+	run "$@"
+	# shellcheck disable=SC2154 # by run
+	assert_equal "$status" "$status_wanted"
+}
+
+# secret_put REF VALUE: sets a secret from these bytes.
+secret_put() {
+	printf '%s' "$2" | keyturn secret set "$1"
+}
+
+# sql STATEMENT: what the database says, from outside.
+sql() {
+	sqlite3 -batch "$STORE" "$1"
+}
+
+# The objects of the token as pkcs11-tool sees them.
+token_objects() {
+	pkcs11-tool --module "$MODULE" --token-label "${1:-test}" --login \
+		--pin "$PIN" --list-objects 2>/dev/null
+}
+
+# refute_found PATTERN PATH...: no file below holds these bytes.
+refute_found() {
+	local pattern=$1
+
+	shift
+	run grep -rlaF -- "$pattern" "$@"
+	assert_output ''
+}
+
+# Kept from before the tests clear the environment of keyturn's names.
+BIN_DIR=${KEYTURN_BIN_DIR:-${BIN_DIR:-}}

@@ -1,0 +1,254 @@
+#!/usr/bin/env bats
+# Rotations as their operator sees them: what a dry run leaves alone, what a
+# rollback gives back, what is covered while one runs, who is refused.
+
+load helper
+
+setup() {
+	vault_setup
+	seq 1 40 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
+	seq 1 30 | sed 's/.*/KEY_&="value & of api"/' >"$PLACE/api.env"
+	for project in web api; do
+		keyturn project create "$project"
+		keyturn secret import "$project" "$PLACE/$project.env"
+	done
+}
+
+values_are_whole() {
+	run_ok keyturn secret verify web "$PLACE/web.env"
+	run_ok keyturn secret verify api "$PLACE/api.env"
+}
+
+# Everything of a table, one row a line, blobs in hexadecimal.
+dump() {
+	sqlite3 -batch -cmd '.mode quote' "$STORE" \
+		"SELECT * FROM $1 ORDER BY 1, 2"
+}
+
+objects_of_token() {
+	token_objects | grep -c 'Object' || true
+}
+
+# Rotates, asks it to stop by SIGINT once the new key is proven, and says its
+# exit status.
+rotate_and_interrupt() {
+	local status=0 pid
+	keyturn "$@" --batch-size 1 --jobs 1 >"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	while [ "$(sql 'SELECT count(*) FROM rotations
+	                WHERE keyed IS NOT NULL AND staged IS NULL')" = 0 ]; do
+		kill -0 "$pid" || break
+	done
+	kill -INT "$pid" 2>/dev/null || true
+	wait "$pid" || status=$?
+	echo "$status"
+}
+
+@test "I10: a dry run does the work and changes no byte and no object" {
+	local file objects
+	file=$(sha256sum "$STORE")
+	objects=$(objects_of_token)
+	run_ok keyturn master rotate -n
+	assert_line '72 rows would be rewrapped; 0 would fail'
+	run_ok keyturn project rotate web -n
+	assert_line '40 rows would be rewrapped; 0 would fail'
+	assert_equal "$(sha256sum "$STORE")" "$file"
+	assert_equal "$(objects_of_token)" "$objects"
+}
+
+@test "I10: a dry run names a row that would fail" {
+	sql "UPDATE wraps SET blob = zeroblob(40)
+	     WHERE wrapping_key = (SELECT id FROM keys WHERE role = 2)
+	     AND subject = (SELECT min(subject) FROM wraps WHERE
+	     wrapping_key = (SELECT id FROM keys WHERE role = 2))"
+	run_fails 9 keyturn master rotate -n
+	assert_line '71 rows would be rewrapped; 1 would fail'
+	assert_output --partial 'wraps '
+}
+
+@test "I5: a master rotation changes no value and no ciphertext" {
+	local versions
+	versions=$(dump versions | sha256sum)
+	run_ok keyturn master rotate --yes --grace 0
+	values_are_whole
+	run_ok keyturn project rotate web --yes --no-token
+	values_are_whole
+	assert_equal "$(dump versions | sha256sum)" "$versions"
+	run_ok keyturn audit verify
+}
+
+@test "I11: a rollback gives back exactly the rows of before" {
+	local wraps objects
+	wraps=$(dump wraps | sha256sum)
+	run_ok keyturn master rotate --yes --grace 1h
+	assert_not_equal "$(dump wraps | sha256sum)" "$wraps"
+	run_ok keyturn master rollback --yes
+	assert_equal "$(dump wraps | sha256sum)" "$wraps"
+	values_are_whole
+	run_ok keyturn master list
+	assert_line --regexp '^ *1 +master +active'
+	assert_line --regexp '^ *2 +master +deactivated'
+	run_ok keyturn rotation show last
+	assert_output --partial rolled-back
+	# the new key lies inert on the token and can be taken away
+	run_ok keyturn master destroy 2 --confirm 2
+	run_ok keyturn doctor
+}
+
+@test "I11: an interrupted rotation can be rolled back" {
+	local wraps
+	wraps=$(dump wraps | sha256sum)
+	assert_equal "$(rotate_and_interrupt master rotate --yes)" 130
+	run_ok keyturn master rollback --yes
+	assert_equal "$(dump wraps | sha256sum)" "$wraps"
+	values_are_whole
+}
+
+@test "I7: Ctrl-C ends at a batch edge with 130, and resume goes on" {
+	assert_equal "$(rotate_and_interrupt master rotate --yes --grace 0)" 130
+	run cat "$PLACE/out"
+	assert_output --partial 'resume'
+	values_are_whole
+	run_ok keyturn master resume
+	values_are_whole
+	run_ok keyturn rotation show last
+	assert_output --partial contracted
+	assert_line --regexp 'Resumed: +1'
+	run_fails 3 keyturn master resume
+}
+
+@test "I12: what is written during a rotation is covered by it" {
+	assert_equal "$(rotate_and_interrupt master rotate --yes --grace 0)" 130
+	secret_put web/LATE 'written while rotating'
+	keyturn project create late
+	secret_put late/ONE 'in a late project'
+	secret_put web/KEY_1 'changed while rotating'
+	keyturn secret delete web/KEY_2 --confirm KEY_2
+	run_ok keyturn master resume
+	run_ok keyturn master destroy 1 --confirm 1
+	run_ok keyturn secret get web/LATE
+	assert_output 'written while rotating'
+	run_ok keyturn secret get late/ONE
+	assert_output 'in a late project'
+	run_ok keyturn secret get web/KEY_1
+	assert_output 'changed while rotating'
+	run_ok keyturn secret get web/KEY_1 --version 1
+	assert_output 'value 1 of web'
+	run_fails 3 keyturn secret get web/KEY_2
+	run_ok keyturn secret verify api "$PLACE/api.env"
+	run_ok keyturn doctor
+}
+
+@test "I9: a second operator is refused with the first one's name and time" {
+	assert_equal "$(rotate_and_interrupt master rotate --yes \
+		--operator alice@there)" 130
+	run_fails 5 keyturn master rotate --yes --operator bob@here
+	assert_output --partial alice@there
+	assert_output --regexp '20[0-9]{2}-[0-9]{2}-[0-9]{2}T'
+	run_fails 5 keyturn project rotate web --yes
+	assert_output --partial alice@there
+	values_are_whole
+}
+
+@test "I9: while its process lives, a rotation cannot be resumed by another" {
+	local pid
+	keyturn master rotate --yes --batch-size 1 --jobs 1 \
+		--operator alice@there >"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	while [ "$(sql 'SELECT count(*) FROM rotations')" = 0 ]; do
+		kill -0 "$pid"
+	done
+	kill -STOP "$pid"
+	run keyturn master resume
+	kill -CONT "$pid"
+	assert_equal "$status" 5
+	assert_output --partial alice@there
+	wait "$pid"
+	values_are_whole
+}
+
+@test "the grace time keeps the way back open, finish ends it" {
+	run_ok keyturn master rotate --yes --grace 1h
+	run_ok keyturn status
+	assert_output --partial draining
+	run_fails 5 keyturn master finish --yes
+	run_fails 5 keyturn master destroy 1 --confirm 1
+	assert_output --partial 'rows need'
+	run_ok keyturn master finish --now --yes
+	run_fails 5 keyturn master rollback --yes ||
+		run_fails 3 keyturn master rollback --yes
+	run_ok keyturn master destroy 1 --confirm 1
+	values_are_whole
+	run_ok keyturn master list
+	assert_line --regexp '^ *1 +master +destroyed'
+	run_ok keyturn rotation show last
+	assert_output --partial destroyed
+}
+
+@test "I2: a key is not destroyed while a row needs it, whatever flags say" {
+	run_fails 5 keyturn master destroy 1 --confirm 1
+	assert_output --partial 'rows need'
+	sql "UPDATE keys SET deactivated = created WHERE role IN (1, 2)"
+	run_fails 9 keyturn master destroy 1 --confirm 1
+	assert_equal "$(sql 'SELECT count(*) FROM keys
+	                     WHERE destroyed IS NOT NULL')" 0
+}
+
+@test "a project rotates while the master drains, and both end well" {
+	run_ok keyturn master rotate --yes --grace 1h
+	run_ok keyturn project rotate web --yes --no-token
+	values_are_whole
+	run_ok keyturn master rollback --yes
+	values_are_whole
+	run_ok keyturn project rotate api --yes --no-token
+	run_ok keyturn master rotate --yes --grace 0
+	values_are_whole
+	run_ok keyturn doctor
+}
+
+@test "I16: a project rotation revokes the access tokens and prints one" {
+	keyturn access issue web --scope read >"$PLACE/old" 2>/dev/null
+	chmod 600 "$PLACE/old"
+	run_ok keyturn secret get web/KEY_3 --access-token-file "$PLACE/old"
+	keyturn project rotate web --yes >"$PLACE/new" 2>"$PLACE/err"
+	chmod 600 "$PLACE/new"
+	run grep -cE '^kvt1_[0-9A-Za-z]{12}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}$' \
+		"$PLACE/new"
+	assert_output 1
+	run_fails 4 keyturn secret get web/KEY_3 --access-token-file "$PLACE/old"
+	run_ok keyturn secret get web/KEY_3 --access-token-file "$PLACE/new"
+	assert_output 'value 3 of web'
+	run grep -F "$(cat "$PLACE/new")" "$PLACE/err" "$STORE"
+	assert_output ''
+}
+
+@test "without recovery wraps a rotation covers the project keys" {
+	rm -rf "$PLACE/data" "$KEYTURN_CONFIG"
+	mkdir -m 0700 "$PLACE/data"
+	vault_new --recovery-wraps off
+	keyturn project create web
+	keyturn secret import web "$PLACE/web.env"
+	run_ok keyturn master rotate -n
+	assert_line '1 rows would be rewrapped; 0 would fail'
+	run_ok keyturn master rotate --yes --grace 0
+	run_ok keyturn master destroy 1 --confirm 1
+	run_ok keyturn secret verify web "$PLACE/web.env"
+}
+
+@test "a rotation says who, when, why and with what" {
+	run_ok keyturn master rotate --yes --reason 'yearly, ticket 17' \
+		--operator carol@ops
+	keyturn rotation show last --json >"$PLACE/record.json"
+	run grep -c 'yearly, ticket 17' "$PLACE/record.json"
+	assert_output 1
+	for word in carol@ops sensitive=true extractable=false AES-KW; do
+		run grep -c "$word" "$PLACE/record.json"
+		refute_output 0
+	done
+}
+
+@test "a rotation without a terminal needs --yes" {
+	run_fails 2 keyturn master rotate </dev/null
+	assert_output --partial -- --yes
+	assert_equal "$(sql 'SELECT count(*) FROM rotations')" 0
+}

@@ -1,0 +1,717 @@
+/*
+ * Rewrapping by workers and without, on a SoftHSM: the same bytes either way,
+ * bad blobs named, dead workers replaced, a wrong PIN tried once, no worker
+ * left behind. The workers are started through a script that writes down
+ * their pids.
+ */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "hsm/p11.h"
+#include "hsm/rewrap.h"
+#include "tests/unit/softhsm.h"
+
+#define ROWS 5000
+#define BATCH 250
+#define STARTS_MAX 16
+#define NEW_PIN "567890"
+
+static struct fixture {
+	struct softhsm hsm;
+	struct token *token;
+	char script[128], pids[128];
+	struct rewrap_key old_key, new_key;
+	struct wrap_key *old_wrap;
+	struct rewrap_item *rows; /* in: under old_key */
+} fix;
+
+static void script_write(const char *program)
+{
+	FILE *f = fopen(fix.script, "w");
+
+	assert_non_null(f);
+	fprintf(f, "#!/bin/sh\necho $$ >>'%s'\nexec '%s' \"$@\"\n", fix.pids,
+		program);
+	assert_int_equal(fchmod(fileno(f), 0700), 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static size_t starts(pid_t ret[STARTS_MAX])
+{
+	FILE *f = fopen(fix.pids, "r");
+	char line[32];
+	size_t n = 0;
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		assert_true(n < STARTS_MAX);
+		ret[n++] = (pid_t)strtol(line, NULL, 10);
+	}
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
+static size_t count_starts(void)
+{
+	pid_t pids[STARTS_MAX];
+
+	return starts(pids);
+}
+
+static struct rewrap_params params(unsigned processes)
+{
+	return (struct rewrap_params){
+		.token = fix.token,
+		.token_params = &fix.hsm.params,
+		.worker = fix.script,
+		.processes = processes,
+		.old_key = fix.old_key,
+		.new_key = fix.new_key,
+	};
+}
+
+static struct rewrap *start(unsigned processes)
+{
+	struct rewrap_params p = params(processes);
+	struct rewrap *rewrap = NULL;
+
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_OK);
+	return rewrap;
+}
+
+/* A new project key under the old master key. */
+static struct rewrap_key project_key(void)
+{
+	struct rewrap_key key = fix.old_key;
+	struct wrap_key *wrap = NULL;
+
+	key.wrapped = true;
+	key.mech = KT_WRAP_AES_KW;
+	assert_int_equal(wrap_new(&fix.old_wrap, 1, &key.blob), KT_OK);
+	assert_int_equal(
+		wrap_key_unwrap(fix.old_wrap, &key.blob, key.mech, NULL, &wrap),
+		KT_OK);
+	assert_int_equal(wrap_new(&wrap, 1, &key.canary), KT_OK);
+	wrap_key_free(wrap);
+	return key;
+}
+
+static struct rewrap_item *copy_rows(const struct rewrap_item *rows, size_t n)
+{
+	struct rewrap_item *copy = calloc(n, sizeof(*copy));
+
+	assert_non_null(copy);
+	memcpy(copy, rows, n * sizeof(*copy));
+	return copy;
+}
+
+/* Runs all rows through in batches, as many at once as may be. */
+static enum kt_err run(struct rewrap *rewrap, enum rewrap_op op,
+		       struct rewrap_item *rows, size_t n)
+{
+	struct rewrap_batch batches[ROWS / BATCH] = {0};
+	size_t count = (n + BATCH - 1) / BATCH;
+	size_t sent = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct rewrap_batch *got = NULL;
+
+		for (; sent < count && sent < i + rewrap_depth(rewrap);
+		     sent++) {
+			size_t first = sent * BATCH;
+
+			batches[sent] = (struct rewrap_batch){
+				.op = op,
+				.count = n - first < BATCH ? n - first : BATCH,
+				.items = rows + first,
+			};
+			TRY(rewrap_submit(rewrap, &batches[sent]));
+		}
+		TRY(rewrap_collect(rewrap, &got));
+		assert_ptr_equal(got, &batches[i]);
+	}
+	return KT_OK;
+}
+
+static void assert_all_good(const struct rewrap_item *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(rows[i].err, KT_OK);
+		assert_string_equal(rows[i].reason, "");
+	}
+}
+
+/* The rows of fix as they are under the new key. */
+static void assert_rewrapped(const struct rewrap_item *rows, size_t n)
+{
+	CLEANUP(freep) struct rewrap_item *here = copy_rows(fix.rows, n);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(0);
+
+	assert_int_equal(run(rewrap, REWRAP_COPY, here, n), KT_OK);
+	assert_all_good(here, n);
+	assert_all_good(rows, n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(rows[i].out.len, 40);
+		assert_true(blob_equal(&rows[i].out, &here[i].out));
+		assert_false(blob_equal(&rows[i].out, &rows[i].in));
+	}
+}
+
+static void workers_give_what_one_process_gives(void **state)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(fix.rows, ROWS);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(2);
+
+	(void)state;
+	assert_int_equal(rewrap_depth(rewrap), 4);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, ROWS), KT_OK);
+	assert_rewrapped(rows, ROWS);
+	assert_int_equal(run(rewrap, REWRAP_PROVE, rows, ROWS), KT_OK);
+	assert_all_good(rows, ROWS);
+	assert_int_equal(count_starts(), 2);
+}
+
+static void check_corrupt(unsigned processes)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = copy_rows(fix.rows, 2 * BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(processes);
+
+	rows[100].in.data[7] ^= 1;
+	rows[BATCH].in.len = 39;
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, 2 * BATCH), KT_OK);
+	for (size_t i = 0; i < 2 * BATCH; i++) {
+		bool bad = i == 100 || i == BATCH;
+
+		assert_int_equal(rows[i].err, bad ? KT_ERR_INTEGRITY : KT_OK);
+		assert_int_equal(rows[i].out.len, bad ? 0 : 40);
+		assert_true((rows[i].reason[0] != '\0') == bad);
+	}
+}
+
+static void a_corrupt_blob_is_named_and_the_rest_done(void **state)
+{
+	(void)state;
+	check_corrupt(0);
+	check_corrupt(1);
+	assert_int_equal(count_starts(), 1);
+}
+
+static void a_proof_finds_swapped_rows(void **state)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(fix.rows, BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
+	struct blob moved;
+
+	(void)state;
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_OK);
+	moved = rows[3].out;
+	rows[3].out = rows[4].out;
+	rows[4].out = moved;
+	assert_int_equal(run(rewrap, REWRAP_PROVE, rows, BATCH), KT_OK);
+	for (size_t i = 0; i < BATCH; i++)
+		assert_int_equal(rows[i].err,
+				 i == 3 || i == 4 ? KT_ERR_INTEGRITY : KT_OK);
+}
+
+static void check_trial(unsigned processes, struct rewrap_key old_key,
+			const struct rewrap_item *from, size_t n)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(from, n);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = NULL;
+	struct rewrap_params p = params(processes);
+
+	p.old_key = p.new_key = old_key;
+	p.new_key.temporary = true;
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_OK);
+	rows[1].in.data[0] ^= 0x80;
+	assert_int_equal(run(rewrap, REWRAP_TRY, rows, n), KT_OK);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(rows[i].err,
+				 i == 1 ? KT_ERR_INTEGRITY : KT_OK);
+		assert_int_equal(rows[i].out.len, 0);
+	}
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, n), KT_ERR_USAGE);
+}
+
+static void a_trial_needs_no_new_key(void **state)
+{
+	(void)state;
+	check_trial(0, fix.old_key, fix.rows, BATCH);
+	check_trial(1, fix.old_key, fix.rows, BATCH);
+}
+
+/* DEKs: keys under a project key. */
+static void deks_below(const struct rewrap_key *project,
+		       struct rewrap_item *rows, size_t n)
+{
+	struct wrap_key *wrap = NULL;
+
+	assert_int_equal(wrap_key_unwrap(fix.old_wrap, &project->blob,
+					 project->mech, &project->canary,
+					 &wrap),
+			 KT_OK);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(wrap_new(&wrap, 1, &rows[i].in), KT_OK);
+	wrap_key_free(wrap);
+}
+
+static void project_keys_are_rewrapped_alike(void **state)
+{
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = NULL;
+	struct rewrap_params p = params(1);
+	struct rewrap_item rows[20] = {0};
+
+	(void)state;
+	p.old_key = project_key();
+	p.new_key = project_key();
+	deks_below(&p.old_key, rows, 20);
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_OK);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, 20), KT_OK);
+	assert_all_good(rows, 20);
+	assert_int_equal(run(rewrap, REWRAP_PROVE, rows, 20), KT_OK);
+	assert_all_good(rows, 20);
+	for (size_t i = 0; i < 20; i++)
+		rows[i].out.len = 0;
+	check_trial(0, p.old_key, rows, 20);
+	check_trial(1, p.old_key, rows, 20);
+}
+
+static void kill_first_worker(int signal)
+{
+	pid_t pids[STARTS_MAX];
+
+	assert_true(starts(pids) >= 1);
+	assert_int_equal(kill(pids[0], signal), 0);
+}
+
+/* Fills the pipeline, sends the signal, collects everything. */
+static enum kt_err run_and_signal(struct rewrap *rewrap, int signal,
+				  struct rewrap_item *rows, size_t batches)
+{
+	struct rewrap_batch batch[4];
+	enum kt_err err = KT_OK;
+
+	for (size_t i = 0; i < batches; i++) {
+		batch[i] = (struct rewrap_batch){.op = REWRAP_COPY,
+						 .count = BATCH,
+						 .items = rows + i * BATCH};
+		assert_int_equal(rewrap_submit(rewrap, &batch[i]), KT_OK);
+	}
+	kill_first_worker(signal);
+	for (size_t i = 0; i < batches; i++) {
+		struct rewrap_batch *got = NULL;
+		enum kt_err one = rewrap_collect(rewrap, &got);
+
+		if (one == KT_OK)
+			assert_ptr_equal(got, &batch[i]);
+		else
+			err = one;
+	}
+	return err;
+}
+
+static void a_killed_worker_is_replaced(void **state)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = copy_rows(fix.rows, 4 * BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(2);
+
+	(void)state;
+	assert_int_equal(run_and_signal(rewrap, SIGKILL, rows, 4), KT_OK);
+	assert_rewrapped(rows, 4 * BATCH);
+	assert_int_equal(count_starts(), 3);
+}
+
+static void an_idle_worker_may_die_too(void **state)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = copy_rows(fix.rows, 4 * BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
+
+	(void)state;
+	kill_first_worker(SIGKILL);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, 4 * BATCH), KT_OK);
+	assert_rewrapped(rows, 4 * BATCH);
+	assert_int_equal(count_starts(), 2);
+}
+
+static void signals_of_the_terminal_do_not_end_a_worker(void **state)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		CLEANUP(freep)
+		struct rewrap_item *rows = copy_rows(fix.rows, 2 * BATCH);
+		CLEANUP(rewrap_stopp) struct rewrap *rewrap = NULL;
+
+		unlink(fix.pids);
+		rewrap = start(1);
+		assert_int_equal(run_and_signal(rewrap, signals[i], rows, 2),
+				 KT_OK);
+		assert_rewrapped(rows, 2 * BATCH);
+		assert_int_equal(count_starts(), 1);
+	}
+}
+
+static void a_worker_that_cannot_be_replaced_ends_the_batch(void **state)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(fix.rows, BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
+
+	(void)state;
+	script_write("/bin/false");
+	assert_int_equal(run_and_signal(rewrap, SIGKILL, rows, 1),
+			 KT_ERR_TOKEN);
+	assert_int_equal(count_starts(), 2);
+	/* The next batch has its own two tries, with a good worker again. */
+	script_write(KEYTURN_WORKER);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_OK);
+	assert_rewrapped(rows, BATCH);
+}
+
+static void a_worker_is_replaced_when_it_has_done_enough(void **state)
+{
+	const size_t rounds = 11;
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
+	struct rewrap_item *rows = calloc(REWRAP_ITEMS_MAX + 1, sizeof(*rows));
+	struct rewrap_batch batch = {.count = REWRAP_ITEMS_MAX + 1,
+				     .items = rows};
+	struct rewrap_batch *got = NULL;
+
+	(void)state;
+	assert_non_null(rows);
+	assert_int_equal(rewrap_submit(rewrap, &batch), KT_ERR_USAGE);
+	batch.count = REWRAP_ITEMS_MAX;
+	for (size_t i = 0; i < rounds; i++) {
+		assert_int_equal(count_starts(), 1);
+		assert_int_equal(rewrap_submit(rewrap, &batch), KT_OK);
+		assert_int_equal(rewrap_collect(rewrap, &got), KT_OK);
+		assert_int_equal(rows[i].err, KT_ERR_INTEGRITY);
+	}
+	assert_int_equal(count_starts(), 2);
+	free(rows);
+}
+
+static void an_empty_batch_is_a_batch(void **state)
+{
+	(void)state;
+	for (unsigned processes = 0; processes < 2; processes++) {
+		CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(processes);
+		struct rewrap_batch batch = {0};
+		struct rewrap_batch *got = NULL;
+
+		assert_int_equal(rewrap_submit(rewrap, &batch), KT_OK);
+		assert_int_equal(rewrap_collect(rewrap, &got), KT_OK);
+		assert_ptr_equal(got, &batch);
+	}
+}
+
+static void change_pin(const char *from, const char *to)
+{
+	CLEANUP(session_releasep) struct session *s = NULL;
+	CK_UTF8CHAR old_pin[16], new_pin[16];
+
+	memcpy(old_pin, from, strlen(from));
+	memcpy(new_pin, to, strlen(to));
+	assert_int_equal(session_lease_rw(fix.token, &s), KT_OK);
+	assert_int_equal(
+		CALL(s, C_SetPIN, old_pin, strlen(from), new_pin, strlen(to)),
+		KT_OK);
+}
+
+static void a_wrong_pin_is_tried_once(void **state)
+{
+	struct rewrap_params p = params(2);
+	struct rewrap *rewrap = NULL;
+
+	(void)state;
+	change_pin(SOFTHSM_PIN, NEW_PIN);
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_PIN);
+	assert_null(rewrap);
+	assert_int_equal(count_starts(), 1);
+	change_pin(NEW_PIN, SOFTHSM_PIN);
+}
+
+static void a_pin_that_turned_wrong_ends_everything(void **state)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = copy_rows(fix.rows, 4 * BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(2);
+	struct rewrap_batch more = {.count = 1, .items = rows};
+
+	(void)state;
+	change_pin(SOFTHSM_PIN, NEW_PIN);
+	assert_int_equal(run_and_signal(rewrap, SIGKILL, rows, 4), KT_ERR_PIN);
+	assert_int_equal(count_starts(), 3);
+	assert_int_equal(rewrap_submit(rewrap, &more), KT_ERR_PIN);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+	change_pin(NEW_PIN, SOFTHSM_PIN);
+}
+
+static void what_is_no_worker_is_refused(void **state)
+{
+	struct rewrap_params p = params(1);
+	struct rewrap *rewrap = NULL;
+
+	(void)state;
+	p.worker = "/nonexistent/keyturn-worker";
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_CONFIG);
+	script_write("/bin/false");
+	p.worker = fix.script;
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_TOKEN);
+	script_write("/bin/true");
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_TOKEN);
+	script_write(KEYTURN_WORKER);
+	p.processes = REWRAP_PROCESSES_MAX + 1;
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_USAGE);
+	assert_null(rewrap);
+}
+
+static void an_unknown_key_ends_the_start(void **state)
+{
+	(void)state;
+	for (unsigned processes = 0; processes < 2; processes++) {
+		struct rewrap_params p = params(processes);
+		struct rewrap *rewrap = NULL;
+
+		p.new_key.token_key.cka_id.bytes[0] ^= 1;
+		assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_NOT_FOUND);
+		assert_non_null(strstr(kt_err_detail(), "new key"));
+	}
+}
+
+static void argv_names_the_parent_only(void **state)
+{
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
+	pid_t pids[STARTS_MAX];
+	char path[64], expected[512], got[512] = {0};
+	int len, fd;
+
+	(void)state;
+	assert_non_null(rewrap);
+	assert_int_equal(starts(pids), 1);
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pids[0]);
+	len = snprintf(expected, sizeof(expected), "%s %d ", KEYTURN_WORKER,
+		       (int)getpid());
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(read(fd, got, sizeof(got)), len);
+	close(fd);
+	for (int i = 0; i < len; i++)
+		got[i] = got[i] == '\0' ? ' ' : got[i];
+	assert_string_equal(got, expected);
+}
+
+static void a_worker_alone_does_not_run(void **state)
+{
+	char *const argv[] = {(char *)"keyturn-worker", (char *)"1", NULL};
+	char *const bare[] = {(char *)"keyturn-worker", NULL};
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(
+		posix_spawn(&pid, KEYTURN_WORKER, NULL, NULL, argv, environ),
+		0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 2);
+	assert_int_equal(
+		posix_spawn(&pid, KEYTURN_WORKER, NULL, NULL, bare, environ),
+		0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 2);
+}
+
+/* The other role of this program: a parent with two workers that says "r" on
+ * its stdout when they run and then waits to be killed. */
+static int hold(char **ids)
+{
+	struct kt_pin_source pin = {.fd = -1, .environment = SOFTHSM_PIN};
+	struct token_params token_params = {
+		.uri = "pkcs11:token=" SOFTHSM_LABEL,
+		.module = SOFTHSM_MODULE,
+		.runtime_dir = ids[0],
+		.pin = &pin};
+	struct rewrap_params p = {.token_params = &token_params,
+				  .worker = ids[1],
+				  .processes = 2};
+	struct rewrap *rewrap = NULL;
+
+	p.old_key.token_key.role = p.new_key.token_key.role = KT_KEY_MASTER;
+	p.old_key.token_key.mech = p.new_key.token_key.mech = KT_WRAP_AES_KW;
+	if (!hex_decode(ids[2], p.old_key.token_key.cka_id.bytes, KT_ID_LEN) ||
+	    !hex_decode(ids[3], p.new_key.token_key.cka_id.bytes, KT_ID_LEN) ||
+	    token_open(&token_params, &p.token) != KT_OK ||
+	    rewrap_start(&p, &rewrap) != KT_OK)
+		return EXIT_FAILURE;
+	if (write(STDOUT_FILENO, "r", 1) == 1)
+		pause();
+	return EXIT_FAILURE;
+}
+
+static pid_t spawn_holder(int out)
+{
+	char ids[2][2 * KT_ID_LEN + 1];
+	char *const argv[] = {(char *)"test_rewrap",
+			      (char *)"hold",
+			      fix.hsm.runtime_dir,
+			      fix.script,
+			      ids[0],
+			      ids[1],
+			      NULL};
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+
+	hex_encode(fix.old_key.token_key.cka_id.bytes, KT_ID_LEN, ids[0]);
+	hex_encode(fix.new_key.token_key.cka_id.bytes, KT_ID_LEN, ids[1]);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+	assert_int_equal(posix_spawn(&pid, "/proc/self/exe", &actions, NULL,
+				     argv, environ),
+			 0);
+	posix_spawn_file_actions_destroy(&actions);
+	return pid;
+}
+
+/* Orphans become this program's children, so that it sees them end. */
+static void workers_die_with_their_parent(void **state)
+{
+	pid_t pids[STARTS_MAX];
+	pid_t holder;
+	int fds[2];
+	char ready = 0;
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+	holder = spawn_holder(fds[1]);
+	close(fds[1]);
+	assert_int_equal(read(fds[0], &ready, 1), 1);
+	assert_int_equal(starts(pids), 2);
+	assert_int_equal(kill(holder, SIGKILL), 0);
+	assert_int_equal(waitpid(holder, NULL, 0), holder);
+	alarm(20);
+	assert_int_equal(waitpid(pids[0], NULL, 0), pids[0]);
+	assert_int_equal(waitpid(pids[1], NULL, 0), pids[1]);
+	alarm(0);
+	prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+	close(fds[0]);
+}
+
+static int each_setup(void **state)
+{
+	(void)state;
+	unlink(fix.pids);
+	script_write(KEYTURN_WORKER);
+	return 0;
+}
+
+/* However a test ended: nothing of it runs on. */
+static int each_teardown(void **state)
+{
+	(void)state;
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+	return 0;
+}
+
+static void make_key(struct rewrap_key *ret)
+{
+	ret->token_key.role = KT_KEY_MASTER;
+	ret->token_key.mech = KT_WRAP_AES_KW;
+	assert_int_equal(id_random(&ret->token_key.cka_id), KT_OK);
+	assert_int_equal(token_generate(fix.token, KT_KEY_MASTER,
+					KT_WRAP_AES_KW, &ret->token_key.cka_id,
+					"test"),
+			 KT_OK);
+}
+
+static struct wrap_key *find_key(struct rewrap_key *key)
+{
+	struct wrap_key *wrap = NULL;
+
+	assert_int_equal(wrap_key_find(fix.token, &key->token_key, &wrap),
+			 KT_OK);
+	assert_int_equal(wrap_new(&wrap, 1, &key->token_key.canary), KT_OK);
+	return wrap;
+}
+
+static int group_setup(void **state)
+{
+	(void)state;
+	softhsm_start(&fix.hsm);
+	snprintf(fix.script, sizeof(fix.script), "%s/worker", fix.hsm.folder);
+	snprintf(fix.pids, sizeof(fix.pids), "%s/pids", fix.hsm.folder);
+	assert_int_equal(token_open(&fix.hsm.params, &fix.token), KT_OK);
+	make_key(&fix.old_key);
+	make_key(&fix.new_key);
+	wrap_key_free(find_key(&fix.old_key));
+	wrap_key_free(find_key(&fix.new_key));
+	assert_int_equal(
+		wrap_key_find(fix.token, &fix.old_key.token_key, &fix.old_wrap),
+		KT_OK);
+	fix.rows = calloc(ROWS, sizeof(*fix.rows));
+	assert_non_null(fix.rows);
+	for (size_t i = 0; i < ROWS; i++)
+		assert_int_equal(wrap_new(&fix.old_wrap, 1, &fix.rows[i].in),
+				 KT_OK);
+	return 0;
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	free(fix.rows);
+	wrap_key_free(fix.old_wrap);
+	token_close(fix.token);
+	softhsm_stop(&fix.hsm);
+	return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, each_setup, each_teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(workers_give_what_one_process_gives),
+		TEST(a_corrupt_blob_is_named_and_the_rest_done),
+		TEST(a_proof_finds_swapped_rows),
+		TEST(a_trial_needs_no_new_key),
+		TEST(project_keys_are_rewrapped_alike),
+		TEST(a_killed_worker_is_replaced),
+		TEST(an_idle_worker_may_die_too),
+		TEST(signals_of_the_terminal_do_not_end_a_worker),
+		TEST(a_worker_that_cannot_be_replaced_ends_the_batch),
+		TEST(a_worker_is_replaced_when_it_has_done_enough),
+		TEST(an_empty_batch_is_a_batch),
+		TEST(a_wrong_pin_is_tried_once),
+		TEST(a_pin_that_turned_wrong_ends_everything),
+		TEST(what_is_no_worker_is_refused),
+		TEST(an_unknown_key_ends_the_start),
+		TEST(argv_names_the_parent_only),
+		TEST(a_worker_alone_does_not_run),
+		TEST(workers_die_with_their_parent),
+	};
+
+	if (argc == 6 && strcmp(argv[1], "hold") == 0)
+		return hold(argv + 2);
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}

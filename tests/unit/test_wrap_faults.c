@@ -1,0 +1,354 @@
+/*
+ * Single faults in the token: the n-th call of the module fails, n = 1, 2, ...
+ * until a run meets no fault. Whatever fails, a good blob is never blamed, no
+ * output is written on an error, no session object stays behind, and the same
+ * call works when the fault is over.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/secret.h"
+#include "hsm/state.h"
+#include "hsm/wrap_key.h"
+#include "tests/unit/softhsm.h"
+
+#define assert_ok(call) assert_int_equal((int)(call), KT_OK)
+
+static struct softhsm hsm;
+static struct token *token;
+static CK_FUNCTION_LIST real, faulty;
+
+static struct {
+	unsigned long countdown; /* 0: none */
+	CK_RV rv;
+	bool fired;
+} fault;
+
+static bool fails(void)
+{
+	if (fault.countdown == 0 || --fault.countdown > 0)
+		return false;
+	fault.fired = true;
+	return true;
+}
+
+/* A function of the module that may fail first. */
+#define FAULTY(name, parameters, ...)                                          \
+	static CK_RV name parameters                                           \
+	{                                                                      \
+		return fails() ? fault.rv : real.name(__VA_ARGS__);            \
+	}
+
+FAULTY(C_OpenSession,
+       (CK_SLOT_ID slot, CK_FLAGS flags, void *app, CK_NOTIFY notify,
+	CK_SESSION_HANDLE *ret),
+       slot, flags, app, notify, ret)
+FAULTY(C_GenerateKey,
+       (CK_SESSION_HANDLE s, CK_MECHANISM *m, CK_ATTRIBUTE *t, CK_ULONG n,
+	CK_OBJECT_HANDLE *ret),
+       s, m, t, n, ret)
+FAULTY(C_WrapKey,
+       (CK_SESSION_HANDLE s, CK_MECHANISM *m, CK_OBJECT_HANDLE k,
+	CK_OBJECT_HANDLE o, CK_BYTE *out, CK_ULONG *len),
+       s, m, k, o, out, len)
+FAULTY(C_UnwrapKey,
+       (CK_SESSION_HANDLE s, CK_MECHANISM *m, CK_OBJECT_HANDLE k, CK_BYTE *in,
+	CK_ULONG len, CK_ATTRIBUTE *t, CK_ULONG n, CK_OBJECT_HANDLE *ret),
+       s, m, k, in, len, t, n, ret)
+FAULTY(C_EncryptInit,
+       (CK_SESSION_HANDLE s, CK_MECHANISM *m, CK_OBJECT_HANDLE k), s, m, k)
+FAULTY(C_DecryptInit,
+       (CK_SESSION_HANDLE s, CK_MECHANISM *m, CK_OBJECT_HANDLE k), s, m, k)
+FAULTY(C_Encrypt,
+       (CK_SESSION_HANDLE s, CK_BYTE *in, CK_ULONG len, CK_BYTE *out,
+	CK_ULONG *out_len),
+       s, in, len, out, out_len)
+FAULTY(C_Decrypt,
+       (CK_SESSION_HANDLE s, CK_BYTE *in, CK_ULONG len, CK_BYTE *out,
+	CK_ULONG *out_len),
+       s, in, len, out, out_len)
+FAULTY(C_FindObjectsInit, (CK_SESSION_HANDLE s, CK_ATTRIBUTE *t, CK_ULONG n), s,
+       t, n)
+FAULTY(C_FindObjects,
+       (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE *list, CK_ULONG max,
+	CK_ULONG *ret),
+       s, list, max, ret)
+FAULTY(C_GetAttributeValue,
+       (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE *t, CK_ULONG n),
+       s, o, t, n)
+FAULTY(C_DestroyObject, (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o), s, o)
+
+static void install(void)
+{
+	real = *token->module.p11;
+	faulty = real;
+	faulty.C_OpenSession = C_OpenSession;
+	faulty.C_GenerateKey = C_GenerateKey;
+	faulty.C_WrapKey = C_WrapKey;
+	faulty.C_UnwrapKey = C_UnwrapKey;
+	faulty.C_EncryptInit = C_EncryptInit;
+	faulty.C_DecryptInit = C_DecryptInit;
+	faulty.C_Encrypt = C_Encrypt;
+	faulty.C_Decrypt = C_Decrypt;
+	faulty.C_FindObjectsInit = C_FindObjectsInit;
+	faulty.C_FindObjects = C_FindObjects;
+	faulty.C_GetAttributeValue = C_GetAttributeValue;
+	faulty.C_DestroyObject = C_DestroyObject;
+	token->module.p11 = &faulty;
+}
+
+static unsigned long count_objects(void)
+{
+	CLEANUP(session_releasep) struct session *s = NULL;
+	CK_OBJECT_HANDLE handles[64];
+	CK_ULONG n;
+
+	assert_ok(session_open_own(token, &s));
+	assert_ok(CALL(s, C_FindObjectsInit, NULL, 0));
+	assert_ok(CALL(s, C_FindObjects, handles, 64, &n));
+	return n;
+}
+
+/* The keys of a small vault, and one of its secrets. */
+static struct kt_id master_id, recovery_id;
+static struct wrap_key *master, *recovery, *project;
+static struct blob project_blob, dek_blobs[2];
+static struct kt_secret value;
+static struct sealed_value sealed;
+
+static struct wrap_key_spec master_spec(void)
+{
+	return (struct wrap_key_spec){KT_KEY_MASTER, master_id, KT_WRAP_AES_KW,
+				      master->canary};
+}
+
+static enum kt_err do_new(void)
+{
+	struct blob blobs[2] = {0};
+	struct wrap_key *keys[] = {project, recovery};
+	enum kt_err err = wrap_new(keys, 2, blobs);
+
+	assert_int_equal(blobs[0].len, err == KT_OK ? 40 : 0);
+	assert_int_equal(blobs[1].len, err == KT_OK ? 40 : 0);
+	return err;
+}
+
+static enum kt_err do_copy(void)
+{
+	struct blob blob = {0};
+	enum kt_err err = wrap_copy(project, recovery, &dek_blobs[0], &blob);
+
+	if (err == KT_OK)
+		assert_true(blob_equal(&blob, &dek_blobs[1]));
+	else
+		assert_int_equal(blob.len, 0);
+	return err;
+}
+
+static enum kt_err do_prove(void)
+{
+	return wrap_prove(recovery, &dek_blobs[1], project, &dek_blobs[0]);
+}
+
+static enum kt_err do_check(void)
+{
+	return wrap_check(master, &project_blob);
+}
+
+static enum kt_err do_find(void)
+{
+	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
+	struct wrap_key_spec spec = master_spec();
+
+	return wrap_key_find(token, &spec, &key);
+}
+
+static enum kt_err do_unwrap(void)
+{
+	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
+
+	return wrap_key_unwrap(master, &project_blob, KT_WRAP_AES_KW,
+			       &project->canary, &key);
+}
+
+static enum kt_err do_temporary(void)
+{
+	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
+
+	return wrap_key_temporary_project(token, KT_WRAP_AES_KW, &key);
+}
+
+static enum kt_err do_seal(void)
+{
+	CLEANUP(sealed_value_done) struct sealed_value out = {0};
+	struct wrap_key *keys[] = {project, recovery};
+	struct blob blobs[2] = {0};
+	enum kt_err err = value_seal(keys, 2, "aad", 3, &value, blobs, &out);
+
+	assert_int_equal(out.data != NULL, err == KT_OK);
+	assert_int_equal(blobs[0].len, err == KT_OK ? 40 : 0);
+	return err;
+}
+
+static enum kt_err do_open(void)
+{
+	CLEANUP(kt_secret_done) struct kt_secret back = {0};
+	enum kt_err err =
+		value_open(project, &dek_blobs[0], "aad", 3, &sealed, &back);
+
+	if (err == KT_OK)
+		assert_true(secret_equal(&back, &value));
+	else
+		assert_null(back.data);
+	return err;
+}
+
+/* A token failure is an error of the token, or healed unseen. */
+static bool honest(enum kt_err err)
+{
+	return err == KT_OK || err == KT_ERR_TOKEN || err == KT_ERR_MEMORY;
+}
+
+static unsigned long fail_each_call(enum kt_err (*run)(void), CK_RV rv)
+{
+	unsigned long before = count_objects();
+	unsigned long n = 0;
+
+	do {
+		enum kt_err err;
+
+		fault.fired = false;
+		fault.rv = rv;
+		fault.countdown = ++n;
+		err = run();
+		fault.countdown = 0;
+		if (!honest(err))
+			print_message("call %lu: %s: %s\n", n, kt_err_name(err),
+				      kt_err_detail());
+		assert_true(honest(err));
+		assert_ok(run());
+		assert_int_equal(count_objects(), before);
+	} while (fault.fired);
+	return n - 1;
+}
+
+static void test_faults(void **state)
+{
+	static const struct {
+		const char *name;
+		enum kt_err (*run)(void);
+	} runs[] = {
+		{"new", do_new},
+		{"copy", do_copy},
+		{"prove", do_prove},
+		{"check", do_check},
+		{"find", do_find},
+		{"unwrap", do_unwrap},
+		{"seal", do_seal},
+		{"open", do_open},
+		{"temporary", do_temporary},
+	};
+	static const CK_RV rvs[] = {
+		CKR_GENERAL_ERROR,  CKR_FUNCTION_FAILED,
+		CKR_DEVICE_ERROR,   CKR_SESSION_HANDLE_INVALID,
+		CKR_DEVICE_MEMORY,  CKR_KEY_HANDLE_INVALID,
+		CKR_DEVICE_REMOVED, 0x80000001UL,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+		unsigned long calls = 0;
+
+		for (size_t k = 0; k < sizeof(rvs) / sizeof(rvs[0]); k++)
+			calls += fail_each_call(runs[i].run, rvs[k]);
+		print_message("%s: %lu faults\n", runs[i].name, calls);
+		assert_true(calls >= sizeof(rvs) / sizeof(rvs[0]));
+	}
+}
+
+/* Both a fault and a bad blob: blamed only when the token is well. */
+static void test_bad_blob_and_fault(void **state)
+{
+	struct blob bad = dek_blobs[0];
+
+	(void)state;
+	bad.data[11] ^= 0x04;
+	for (unsigned long n = 1; n < 12; n++) {
+		enum kt_err err;
+
+		fault.rv = CKR_GENERAL_ERROR;
+		fault.countdown = n;
+		err = wrap_check(project, &bad);
+		fault.countdown = 0;
+		assert_true(err == KT_ERR_INTEGRITY || err == KT_ERR_TOKEN);
+		assert_int_equal((int)wrap_check(project, &bad),
+				 KT_ERR_INTEGRITY);
+	}
+}
+
+static void make_vault(void)
+{
+	struct wrap_key_spec spec = {.role = KT_KEY_MASTER,
+				     .cka_id = master_id,
+				     .mech = KT_WRAP_AES_KW};
+	struct wrap_key *keys[2];
+
+	assert_ok(wrap_key_find(token, &spec, &master));
+	assert_ok(wrap_new(&master, 1, &master->canary));
+	spec.role = KT_KEY_RECOVERY;
+	spec.cka_id = recovery_id;
+	assert_ok(wrap_key_find(token, &spec, &recovery));
+	assert_ok(wrap_new(&recovery, 1, &recovery->canary));
+	assert_ok(wrap_new(&master, 1, &project_blob));
+	assert_ok(wrap_key_unwrap(master, &project_blob, KT_WRAP_AES_KW, NULL,
+				  &project));
+	assert_ok(wrap_new(&project, 1, &project->canary));
+	assert_ok(kt_secret_copy("a value of a secret", 19, &value));
+	keys[0] = project;
+	keys[1] = recovery;
+	assert_ok(value_seal(keys, 2, "aad", 3, &value, dek_blobs, &sealed));
+}
+
+static int start(void **state)
+{
+	(void)state;
+	softhsm_start(&hsm);
+	if (token_open(&hsm.params, &token) != KT_OK)
+		return -1;
+	install();
+	assert_ok(id_random(&master_id));
+	assert_ok(id_random(&recovery_id));
+	assert_ok(token_generate(token, KT_KEY_MASTER, KT_WRAP_AES_KW,
+				 &master_id, "master"));
+	assert_ok(token_generate(token, KT_KEY_RECOVERY, KT_WRAP_AES_KW,
+				 &recovery_id, "recovery"));
+	make_vault();
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	sealed_value_done(&sealed);
+	kt_secret_done(&value);
+	wrap_key_free(project);
+	wrap_key_free(recovery);
+	wrap_key_free(master);
+	token->module.p11 = &real;
+	token_close(token);
+	softhsm_stop(&hsm);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_bad_blob_and_fault),
+	};
+
+	return cmocka_run_group_tests(tests, start, stop);
+}
