@@ -6,6 +6,9 @@ install(TARGETS libkeyturn
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
+file(RELATIVE_PATH keyturn_prefix
+  ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" keyturn_prefix "${keyturn_prefix}")
 configure_file(keyturn.pc.in keyturn.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/keyturn.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

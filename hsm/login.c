@@ -4,6 +4,7 @@
  * try. Whether a login is needed at all is asked first: every attempt that is
  * not made cannot lock a token.
  */
+#include "base/harden.h"
 #include "hsm/state.h"
 
 static enum kt_err token_flags(struct token *token, CK_FLAGS *ret)
@@ -62,9 +63,19 @@ static enum kt_err pin_failed(struct token *token, enum kt_err err)
 	return err;
 }
 
+/* SoftHSM rewrites its token file in C_Login, in place: a worker that its
+ * dying parent took along in there would leave the token without content, and
+ * its keys with it. */
+static CK_RV call_login(struct token *token, CK_SESSION_HANDLE session)
+{
+	CLEANUP(death_hold_end) struct death_hold hold = death_hold_begin();
+
+	return token->module.p11->C_Login(session, CKU_USER, token->pin.data,
+					  token->pin.len);
+}
+
 static enum kt_err try_pin(struct token *token, CK_SESSION_HANDLE session)
 {
-	CK_FUNCTION_LIST *p11 = token->module.p11;
 	enum kt_err err;
 	CK_RV rv;
 
@@ -72,7 +83,7 @@ static enum kt_err try_pin(struct token *token, CK_SESSION_HANDLE session)
 		return err_raise(KT_ERR_PIN,
 				 "the token rejected this PIN before");
 	TRY(login_allowed(token));
-	rv = p11->C_Login(session, CKU_USER, token->pin.data, token->pin.len);
+	rv = call_login(token, session);
 	if (rv == CKR_USER_ALREADY_LOGGED_IN)
 		return KT_OK;
 	err = p11_result(NULL, "C_Login", rv);

@@ -18,10 +18,10 @@
  * blob under such a key. */
 struct rewrap_key {
 	struct wrap_key_spec token_key; /* the key, or its parent */
-	bool temporary;			/* instead: a session key of token_key's
+	bool temporary;                 /* instead: a session key of token_key's
 					 * role that each worker makes for
 					 * itself; for REWRAP_TRY only */
-	bool wrapped;			/* a project key: the members below */
+	bool wrapped;                   /* a project key: the members below */
 	struct blob blob;
 	enum kt_wrap_mech mech;
 	struct blob canary;
@@ -36,8 +36,8 @@ enum rewrap_op {
 struct rewrap_item {
 	struct kt_id subject; /* the caller's, not looked at */
 	struct blob in, out;
-	enum kt_err err;   /* KT_OK or KT_ERR_INTEGRITY */
-	char reason[128];  /* of err */
+	enum kt_err err;  /* KT_OK or KT_ERR_INTEGRITY */
+	char reason[128]; /* of err */
 };
 
 #define REWRAP_ITEMS_MAX 10000 /* in one batch */
@@ -51,17 +51,17 @@ struct rewrap_batch {
 };
 
 struct rewrap_params {
-	struct token *token;		  /* logged in: the PIN is proven */
+	struct token *token; /* logged in: the PIN is proven */
 	const struct token_params *token_params; /* for the workers' login */
-	const char *worker;		  /* path of keyturn-worker */
-	unsigned processes;		  /* 0: in the caller's process */
+	const char *worker;                      /* path of keyturn-worker */
+	unsigned processes; /* 0: in the caller's process */
 	struct rewrap_key old_key, new_key;
 };
 
 struct rewrap;
 
 enum kt_err rewrap_start(const struct rewrap_params *params,
-                         struct rewrap **ret);
+			 struct rewrap **ret);
 
 /* Batches that may be under way at once; at least 1. */
 size_t rewrap_depth(const struct rewrap *rewrap);

@@ -7,6 +7,9 @@
  *
  * KT_ERR_INTEGRITY says "this blob", KT_ERR_TOKEN "the token": where the
  * module's return code could be either, the key's canary decides.
+ *
+ * A wrapping key, its parent and the keys under that parent are used by one
+ * thread at a time.
  */
 #ifndef HSM_WRAP_H
 #define HSM_WRAP_H
@@ -27,14 +30,14 @@ struct wrap_key_spec {
 /* The token stays borrowed. KT_ERR_NOT_FOUND, KT_ERR_CONFLICT as
  * token_key_facts(). */
 enum kt_err wrap_key_find(struct token *token, const struct wrap_key_spec *spec,
-                          struct wrap_key **ret);
+			  struct wrap_key **ret);
 
 /* Unwraps a project key for use, not extractable, with its own unwrap
  * template. The parent stays borrowed. canary as above: a DEK wrapped under
  * the project key. */
 enum kt_err wrap_key_unwrap(struct wrap_key *parent, const struct blob *blob,
-                            enum kt_wrap_mech mech, const struct blob *canary,
-                            struct wrap_key **ret);
+			    enum kt_wrap_mech mech, const struct blob *canary,
+			    struct wrap_key **ret);
 
 void wrap_key_free(struct wrap_key *key);
 DEFINE_CLEANUP(struct wrap_key, wrap_key_free)
@@ -50,16 +53,16 @@ enum kt_err wrap_mech_choose(struct token *token, enum kt_wrap_mech *ret);
  * wraps it under each, proves each blob by unwrapping it and wrapping it
  * again, destroys the session objects. blobs has n members, n at most 4. */
 enum kt_err wrap_new(struct wrap_key *const *keys, size_t n,
-                     struct blob *ret_blobs);
+		     struct blob *ret_blobs);
 
 /* Unwraps with from, wraps with to. from == to is allowed. */
 enum kt_err wrap_copy(struct wrap_key *from, struct wrap_key *to,
-                      const struct blob *blob, struct blob *ret);
+		      const struct blob *blob, struct blob *ret);
 
 /* Proves that new_blob under new_key holds the key that old_blob under old_key
  * holds: unwraps new_blob, wraps it with old_key, compares byte for byte. */
 enum kt_err wrap_prove(struct wrap_key *new_key, const struct blob *new_blob,
-                       struct wrap_key *old_key, const struct blob *old_blob);
+		       struct wrap_key *old_key, const struct blob *old_blob);
 
 /* KT_OK when the blob unwraps. */
 enum kt_err wrap_check(struct wrap_key *key, const struct blob *blob);
@@ -67,12 +70,12 @@ enum kt_err wrap_check(struct wrap_key *key, const struct blob *blob);
 /* Session keys with a master's or recovery key's policy, for the dry run:
  * made, used, never on the token. */
 enum kt_err wrap_key_temporary(struct token *token, enum kt_key_role role,
-                               enum kt_wrap_mech mech, struct wrap_key **ret);
+			       enum kt_wrap_mech mech, struct wrap_key **ret);
 
 /* The same one level down: a fresh project key under no parent. */
 enum kt_err wrap_key_temporary_project(struct token *token,
-                                       enum kt_wrap_mech mech,
-                                       struct wrap_key **ret);
+				       enum kt_wrap_mech mech,
+				       struct wrap_key **ret);
 
 /* A value sealed with AES-256-GCM in the token. */
 #define VALUE_NONCE_LEN 12
@@ -89,14 +92,14 @@ void sealed_value_done(struct sealed_value *value);
 /* A fresh DEK encrypts the value; it is wrapped under each key; then through
  * each wrap the ciphertext is decrypted again and compared with the value. */
 enum kt_err value_seal(struct wrap_key *const *keys, size_t n, const void *aad,
-                       size_t aad_len, const struct kt_secret *value,
-                       struct blob *ret_blobs, struct sealed_value *ret);
+		       size_t aad_len, const struct kt_secret *value,
+		       struct blob *ret_blobs, struct sealed_value *ret);
 
 /* aad_len is not 0. KT_ERR_INTEGRITY when blob, nonce, ciphertext or AAD is
  * not the one that was sealed. */
 enum kt_err value_open(struct wrap_key *key, const struct blob *blob,
-                       const void *aad, size_t aad_len,
-                       const struct sealed_value *sealed,
-                       struct kt_secret *ret);
+		       const void *aad, size_t aad_len,
+		       const struct sealed_value *sealed,
+		       struct kt_secret *ret);
 
 #endif

@@ -72,7 +72,9 @@ static void flatten(char *text)
 	}
 }
 
-static void set(char *into, size_t size, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void set(char *into, size_t size,
+						      const char *format,
+						      va_list args)
 {
 	char text[DETAIL_MAX];
 

@@ -4,6 +4,7 @@
 #include "base/harden.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -33,4 +34,24 @@ void process_harden(void)
 	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		_exit(EXIT_FAILURE);
+}
+
+struct death_hold death_hold_begin(void)
+{
+	struct death_hold hold = {.parent = getppid()};
+
+	if (prctl(PR_GET_PDEATHSIG, &hold.signal, 0, 0, 0) != 0)
+		hold.signal = 0;
+	if (hold.signal != 0)
+		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+	return hold;
+}
+
+void death_hold_end(struct death_hold *hold)
+{
+	if (hold->signal == 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, hold->signal, 0, 0, 0);
+	if (getppid() != hold->parent)
+		raise(hold->signal);
 }

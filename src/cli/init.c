@@ -87,7 +87,10 @@ static enum kt_err make_config(struct cli *cli, const struct init_options *o)
 	TRY(config_new(&cli->config));
 	cli->config->token.gate = (enum kt_gate_level)o->gate;
 	if (g->token == NULL && cli->env->token == NULL)
-		g->token = "pkcs11:"; /* the only token there is */
+		return err_hint(
+			err_raise(KT_ERR_USAGE, "--token is missing"),
+			"--token 'pkcs11:token=LABEL'; pkcs11-tool -L and "
+			"p11-kit list-modules show tokens");
 	TRY(take_path(&g->pin_file, &cli->config->pin.file));
 	/* Without a slash it is a name that p11-kit knows. */
 	if (g->module != NULL && strchr(g->module, '/') != NULL)
@@ -196,8 +199,9 @@ const struct command init_command = {
 		"Checks that the token keeps to the key policy, makes the\n"
 		"master, row-MAC and audit keys in it, makes the database\n"
 		"(--store) and writes a commented configuration (--config).\n"
-		"Nothing that exists is touched. Without --token the only\n"
-		"token there is is taken.\n",
+		"Nothing that exists is touched. The token is named by\n"
+		"--token or KEYTURN_TOKEN; pkcs11-tool -L shows those there\n"
+		"are.\n",
 	.examples = "keyturn init --token 'pkcs11:token=keyturn'\n"
 		    "keyturn init --module /usr/lib/softhsm/libsofthsm2.so "
 		    "--token 'pkcs11:token=dev' --store ./dev.db --config "

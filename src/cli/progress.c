@@ -147,7 +147,9 @@ static void begin_step(struct progress *p, const char *step, int64_t done)
 static void report(void *arg, const char *step, int64_t done, int64_t total)
 {
 	struct progress *p = arg;
-	bool begins = strcmp(p->step, step) != 0;
+	/* The same step over the rows of another key begins again. */
+	bool begins = strcmp(p->step, step) != 0 ||
+		      (p->total > 0 && (total != p->total || done < p->done));
 	bool ends = total > 0 && done >= total && p->done < total;
 
 	if (p->quiet)

@@ -60,7 +60,7 @@ static const struct column store_columns[] = {
 static const struct column master_columns[] = {
 	{"version", "Version", COLUMN_INT, STATUS(master.version)},
 	{"activated", "Active since", COLUMN_TIME, STATUS(master.activated)},
-	{"cka_id", "CKA_ID", COLUMN_ID, STATUS(master.cka_id)},
+	{"cka_id", "CKA_ID", COLUMN_HEX, STATUS(master.cka_id)},
 	{"mechanism", "Mechanism", COLUMN_WORD, .word = mech_word},
 	{"rows", "Wrapped rows", COLUMN_INT, STATUS(master.rows)},
 };

@@ -64,10 +64,9 @@ static void say_draining(const struct cli *cli, const struct kt_rotation *r)
 	cli_say(cli, "after that: keyturn %s finish", noun(r));
 }
 
-static void say_contracted(const struct cli *cli, const struct kt_rotation *r)
+static void say_destroy(const struct cli *cli, const struct kt_rotation *r,
+			long long version)
 {
-	long long version = r->leg[0].old_key.version;
-
 	if (r->kind == KT_ROTATION_MASTER)
 		cli_say(cli,
 			"nothing needs version %lld any more; next: keyturn "
@@ -82,7 +81,7 @@ static void say_next(const struct cli *cli, const struct kt_rotation *r)
 		say_draining(cli, r);
 		break;
 	case KT_ROTATION_CONTRACTED:
-		say_contracted(cli, r);
+		say_destroy(cli, r, r->leg[0].old_key.version);
 		break;
 	case KT_ROTATION_PLANNED:
 	case KT_ROTATION_STAGING:
@@ -92,11 +91,36 @@ static void say_next(const struct cli *cli, const struct kt_rotation *r)
 	case KT_ROTATION_ROLLING_BACK:
 		cli_say(cli, "next: %s", summary_how_on(r));
 		break;
+	case KT_ROTATION_ROLLED_BACK:
+		say_destroy(cli, r, r->leg[0].new_key.version);
+		break;
 	case KT_ROTATION_DESTROYED:
+	case KT_ROTATION_PHASE_MAX_:
+		break;
+	}
+}
+
+/* "destroyed" alone would frighten: it is the old key that is. */
+static const char *outcome(const struct kt_rotation *r)
+{
+	switch (r->phase) {
+	case KT_ROTATION_DRAINING:
+		return "cut over";
+	case KT_ROTATION_CONTRACTED:
+		return "done";
+	case KT_ROTATION_DESTROYED:
+		return "done, the old key is destroyed";
+	case KT_ROTATION_PLANNED:
+	case KT_ROTATION_STAGING:
+	case KT_ROTATION_STAGED:
+	case KT_ROTATION_VERIFIED:
+	case KT_ROTATION_CONTRACTING:
+	case KT_ROTATION_ROLLING_BACK:
 	case KT_ROTATION_ROLLED_BACK:
 	case KT_ROTATION_PHASE_MAX_:
 		break;
 	}
+	return kt_rotation_phase_name(r->phase);
 }
 
 void summary_say(const struct cli *cli, const struct kt_rotation *r,
@@ -112,8 +136,7 @@ void summary_say(const struct cli *cli, const struct kt_rotation *r,
 	else
 		cli_say(cli, "%s: version %lld -> %lld, %s", what,
 			(long long)leg->old_key.version,
-			(long long)leg->new_key.version,
-			kt_rotation_phase_name(r->phase));
+			(long long)leg->new_key.version, outcome(r));
 	say_rows(cli, rows, milliseconds);
 	say_next(cli, r);
 }

@@ -29,11 +29,14 @@ static const void *member(const struct column *column, const void *row)
 	return (const char *)row + column->offset;
 }
 
-static void read_id(const struct kt_id *id, struct cell *cell)
+static void read_id(const struct kt_id *id, bool hex, struct cell *cell)
 {
 	if (id_is_zero(id))
 		return;
-	kt_id_format(id, cell->room);
+	if (hex)
+		hex_encode(id->bytes, sizeof(id->bytes), cell->room);
+	else
+		kt_id_format(id, cell->room);
 	cell->text = cell->room;
 }
 
@@ -75,7 +78,8 @@ static void read_cell(const struct column *column, const void *row,
 		read_time(*(const int64_t *)at, cell);
 		return;
 	case COLUMN_ID:
-		read_id(at, cell);
+	case COLUMN_HEX:
+		read_id(at, column->type == COLUMN_HEX, cell);
 		return;
 	}
 }
@@ -237,6 +241,19 @@ static enum kt_err print_json(struct table *table)
 	return failed ? err_memory() : cli_write(table->room, table->len);
 }
 
+/* Columns are padded, even where nothing follows. */
+static void trim_lines(char *text)
+{
+	char *to = text;
+
+	for (const char *at = text; *at != '\0'; at++) {
+		while (*at == '\n' && to > text && to[-1] == ' ')
+			to--;
+		*to++ = *at;
+	}
+	*to = '\0';
+}
+
 /* libsmartcols ends without a newline, and prints nothing for no lines. */
 static enum kt_err print_text(struct libscols_table *text)
 {
@@ -246,6 +263,7 @@ static enum kt_err print_text(struct libscols_table *text)
 		return KT_OK;
 	if (scols_print_table_to_string(text, &printed) != 0)
 		return err_memory();
+	trim_lines(printed);
 	TRY(cli_write(printed, strlen(printed)));
 	return cli_write("\n", 1);
 }

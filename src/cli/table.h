@@ -28,6 +28,7 @@ enum column_type {
 	COLUMN_BOOL,  /* bool: yes and no, true and false */
 	COLUMN_TIME,  /* int64_t seconds; 0 is "-" and null */
 	COLUMN_ID,    /* struct kt_id; zero is "-" and null */
+	COLUMN_HEX,   /* the same as 32 digits, as tools show a CKA_ID */
 	COLUMN_WORD,  /* what word(row) says: names of enumerators */
 };
 

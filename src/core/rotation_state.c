@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/err.h"
 
@@ -124,6 +125,6 @@ enum kt_err rotation_apply(struct rotation_row *rotation,
 		return err_raise(KT_ERR_CONFLICT,
 				 "the rotation is %s: it cannot become %s",
 				 phase_names[phase], events[event].name);
-	*(int64_t *)((char *)rotation + events[event].stamps) = now;
+	memcpy((char *)rotation + events[event].stamps, &now, sizeof(now));
 	return KT_OK;
 }

@@ -12,6 +12,8 @@ KILLS=${KEYTURN_TORTURE_KILLS:-50}
 SECRETS=${KEYTURN_TORTURE_SECRETS:-20000}
 SEED=${KEYTURN_TORTURE_SEED:-$RANDOM}
 PROJECTS=4
+LOCKS=/run/keyturn
+[ "$(id -u)" = 0 ] || LOCKS=$XDG_RUNTIME_DIR/keyturn
 
 setup() {
 	vault_setup
@@ -32,8 +34,10 @@ make_files() {
 	done
 }
 
+# Under the lock of keyturn's own processes: a worker of a killed parent may be
+# in its login still.
 checked() {
-	"$BIN_DIR/checker" "$STORE" "$MODULE" test \
+	flock "$LOCKS"/module-*.lock "$BIN_DIR/checker" "$STORE" "$MODULE" test \
 		"$PLACE/credentials/pin" "$@" >"$PLACE/checked" || {
 		cat "$PLACE/checked"
 		return 1
@@ -59,21 +63,36 @@ run_and_kill() {
 	wait "$pid" || ended=$?
 }
 
+# SoftHSM rewrites token.object in place in C_Login: a process that is killed in
+# there leaves it empty, and no C_ call of anybody can mend that. It is not
+# what this test is about, so the file is put back, and counted.
+token_file() {
+	echo "$PLACE"/tokens/*/token.object
+}
+
+mend_token_file() {
+	[ ! -s "$(token_file)" ] || return 0
+	cp "$PLACE/token.object" "$(token_file)"
+	torn=$((torn + 1))
+}
+
 rotation_is_unfinished() {
 	[ "$(sql 'SELECT count(*) FROM rotations
 	          WHERE contracted IS NULL AND rolled_back IS NULL')" != 0 ]
 }
 
 @test "$KILLS kills of a rotation of $SECRETS rows lose nothing" {
-	local kills=0 finished=0 unfinished=no before sample ended p
+	local kills=0 finished=0 torn=0 unfinished=no before sample ended p
 
 	RANDOM=$SEED
 	echo "seed $SEED" >&3
 	make_files
+	cp "$(token_file)" "$PLACE/token.object"
 	before=$(checked)
 	sample=$(checked 40)
 	while [ "$kills" -lt "$KILLS" ]; do
 		run_and_kill
+		mend_token_file
 		case $ended in
 		137) kills=$((kills + 1)) ;;
 		0) finished=$((finished + 1)) ;;
@@ -96,5 +115,6 @@ rotation_is_unfinished() {
 	done
 	run_ok keyturn audit verify
 	run_ok keyturn rotation list
-	echo "$kills kills, $finished rotations ran to their end between" >&3
+	echo "$kills kills, $finished rotations ran to their end between," \
+		"SoftHSM tore its token file $torn times" >&3
 }

@@ -168,11 +168,17 @@ static int f_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
 	return rc;
 }
 
+/* Either nothing is deleted, or what failed is the sync of the directory: then
+ * the entry is gone, and whether it stays gone nobody knows. */
 static int f_delete(sqlite3_vfs *self, const char *name, int sync)
 {
 	(void)self;
-	return fails_now() ? SQLITE_IOERR_DELETE
-			   : below->xDelete(below, name, sync);
+	if (!fails_now())
+		return below->xDelete(below, name, sync);
+	if (fail_code == SQLITE_FULL)
+		return SQLITE_IOERR_DELETE;
+	below->xDelete(below, name, 0);
+	return SQLITE_IOERR_DIR_FSYNC;
 }
 
 void fault_vfs_install(void)

@@ -106,16 +106,16 @@ static void the_first_source_decides(void **state)
 		.prompt = ask,
 		.prompt_arg = text,
 	};
-	const char *uri = put("pin", "from-pin", 0400);
 
 	(void)state;
-	reads(&source, uri, "from-fd");
+	put("pin", "from-credential", 0400);
+	reads(&source, in_folder("other"), "from-fd");
 	close(source.fd);
 	source.fd = -1;
-	reads(&source, uri, "from-file");
+	reads(&source, in_folder("pin"), "from-file");
 	source.file = NULL;
-	reads(&source, source.file, "from-pin");
 	reads(&source, in_folder("other"), "from-file");
+	reads(&source, NULL, "from-credential");
 	unlink(in_folder("pin"));
 	reads(&source, NULL, "from-environment");
 	source.environment = NULL;

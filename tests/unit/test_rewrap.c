@@ -23,7 +23,7 @@
 
 #include "base/file.h"
 #include "hsm/p11.h"
-#include "hsm/rewrap.h"
+#include "hsm/worker.h"
 #include "tests/unit/softhsm.h"
 
 #define ROWS 5000
@@ -34,19 +34,20 @@
 static struct fixture {
 	struct softhsm hsm;
 	struct token *token;
-	char script[128], pids[128];
+	char script[128], pids[128], self[PATH_MAX];
 	struct rewrap_key old_key, new_key;
 	struct wrap_key *old_wrap;
 	struct rewrap_item *rows; /* in: under old_key */
 } fix;
 
-static void script_write(const char *program)
+/* mode: a first argument, for what is no real worker. */
+static void script_write(const char *program, const char *mode)
 {
 	FILE *f = fopen(fix.script, "w");
 
 	assert_non_null(f);
-	fprintf(f, "#!/bin/sh\necho $$ >>'%s'\nexec '%s' \"$@\"\n", fix.pids,
-		program);
+	fprintf(f, "#!/bin/sh\necho $$ >>'%s'\nexec '%s' %s \"$@\"\n", fix.pids,
+		program, mode);
 	assert_int_equal(fchmod(fileno(f), 0700), 0);
 	assert_int_equal(fclose(f), 0);
 }
@@ -376,12 +377,12 @@ static void a_worker_that_cannot_be_replaced_ends_the_batch(void **state)
 	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
 
 	(void)state;
-	script_write("/bin/false");
+	script_write("/bin/false", "");
 	assert_int_equal(run_and_signal(rewrap, SIGKILL, rows, 1),
 			 KT_ERR_TOKEN);
 	assert_int_equal(count_starts(), 2);
 	/* The next batch has its own two tries, with a good worker again. */
-	script_write(KEYTURN_WORKER);
+	script_write(KEYTURN_WORKER, "");
 	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_OK);
 	assert_rewrapped(rows, BATCH);
 }
@@ -466,6 +467,70 @@ static void a_pin_that_turned_wrong_ends_everything(void **state)
 	change_pin(NEW_PIN, SOFTHSM_PIN);
 }
 
+/* A third role of this program: a worker that logs in nowhere and answers
+ * every batch wrongly. */
+static enum kt_err answer_wrongly(struct wire *in, struct wire *out,
+				  const char *how)
+{
+	struct rewrap_batch batch;
+	uint64_t number;
+	enum kt_err err;
+
+	TRY(worker_get_batch(in, &number, &batch));
+	if (strcmp(how, "sick") == 0)
+		err = worker_put_error(out, number,
+				       err_raise(KT_ERR_TOKEN, "I am sick"));
+	else
+		err = worker_put_result(out, number + 1, &batch);
+	free(batch.items);
+	return err;
+}
+
+static enum kt_err pretend(const char *how)
+{
+	CLEANUP(kt_secret_done) struct kt_secret pin = {0};
+	CLEANUP(wire_done) struct wire in = {0};
+	CLEANUP(wire_done) struct wire out = {0};
+	enum wire_state state;
+
+	TRY(wire_receive_pin(STDIN_FILENO, &pin));
+	TRY(wire_receive(STDIN_FILENO, &in, &state));
+	wire_begin(&out, WIRE_READY);
+	TRY(wire_end(&out));
+	for (;;) {
+		TRY(wire_send(STDIN_FILENO, &out));
+		wire_clear(&in);
+		TRY(wire_receive(STDIN_FILENO, &in, &state));
+		if (state != WIRE_WHOLE)
+			return KT_OK;
+		TRY(answer_wrongly(&in, &out, how));
+	}
+}
+
+static void check_pretender(const char *how, const char *detail)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(fix.rows, BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = NULL;
+
+	unlink(fix.pids);
+	script_write(fix.self, how);
+	rewrap = start(1);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_ERR_TOKEN);
+	assert_non_null(strstr(kt_err_detail(), detail));
+	assert_int_equal(count_starts(), 2);
+	script_write(KEYTURN_WORKER, "");
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_OK);
+	assert_rewrapped(rows, BATCH);
+	assert_int_equal(count_starts(), 3);
+}
+
+static void a_batch_is_tried_twice_and_no_more(void **state)
+{
+	(void)state;
+	check_pretender("sick", "I am sick");
+	check_pretender("mixed-up", "another question");
+}
+
 static void what_is_no_worker_is_refused(void **state)
 {
 	struct rewrap_params p = params(1);
@@ -474,12 +539,12 @@ static void what_is_no_worker_is_refused(void **state)
 	(void)state;
 	p.worker = "/nonexistent/keyturn-worker";
 	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_CONFIG);
-	script_write("/bin/false");
+	script_write("/bin/false", "");
 	p.worker = fix.script;
 	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_TOKEN);
-	script_write("/bin/true");
+	script_write("/bin/true", "");
 	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_TOKEN);
-	script_write(KEYTURN_WORKER);
+	script_write(KEYTURN_WORKER, "");
 	p.processes = REWRAP_PROCESSES_MAX + 1;
 	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_USAGE);
 	assert_null(rewrap);
@@ -620,7 +685,7 @@ static int each_setup(void **state)
 {
 	(void)state;
 	unlink(fix.pids);
-	script_write(KEYTURN_WORKER);
+	script_write(KEYTURN_WORKER, "");
 	return 0;
 }
 
@@ -658,6 +723,8 @@ static int group_setup(void **state)
 {
 	(void)state;
 	softhsm_start(&fix.hsm);
+	assert_true(readlink("/proc/self/exe", fix.self, sizeof(fix.self) - 1) >
+		    0);
 	snprintf(fix.script, sizeof(fix.script), "%s/worker", fix.hsm.folder);
 	snprintf(fix.pids, sizeof(fix.pids), "%s/pids", fix.hsm.folder);
 	assert_int_equal(token_open(&fix.hsm.params, &fix.token), KT_OK);
@@ -704,6 +771,7 @@ int main(int argc, char **argv)
 		TEST(an_empty_batch_is_a_batch),
 		TEST(a_wrong_pin_is_tried_once),
 		TEST(a_pin_that_turned_wrong_ends_everything),
+		TEST(a_batch_is_tried_twice_and_no_more),
 		TEST(what_is_no_worker_is_refused),
 		TEST(an_unknown_key_ends_the_start),
 		TEST(argv_names_the_parent_only),
@@ -713,5 +781,7 @@ int main(int argc, char **argv)
 
 	if (argc == 6 && strcmp(argv[1], "hold") == 0)
 		return hold(argv + 2);
+	if (argc == 3)
+		return pretend(argv[1]) == KT_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -135,7 +135,7 @@ static void ended_keys_are_not_open(void **state)
 	struct fixture *fixture = *state;
 	struct store *s = fixture->store;
 	struct kt_id zero = {0};
-	int64_t master = KT_KEY_MASTER;
+	int64_t master = KT_KEY_MASTER, ended = NOW;
 
 	for (uint32_t i = 0; i < 3; i++) {
 		struct key_row key = key_of(KT_KEY_MASTER, i + 1, 0, i + 1);
@@ -143,7 +143,7 @@ static void ended_keys_are_not_open(void **state)
 		key.activated = NOW;
 		insert(s, ROW_KEY, &key);
 		EXPECT(s, ROW_KEY, Q_KEY_ACTIVE, ("ib", master, &zero), (&key));
-		*(int64_t *)((char *)&key + ends[i]) = NOW;
+		memcpy((char *)&key + ends[i], &ended, sizeof(ended));
 		assert_ok(store_update(s, ROW_KEY, &key));
 		EXPECT_NONE(s, ROW_KEY, Q_KEY_ACTIVE, ("ib", master, &zero));
 		EXPECT_NONE(s, ROW_KEY, Q_KEYS_OPEN, ("ib", master, &zero));

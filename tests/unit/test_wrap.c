@@ -241,25 +241,27 @@ static void test_temporary_refused(void **state)
 	assert_int_equal(count_objects(), before);
 }
 
-/* One damaged project key must not take its siblings along. */
+/* One damaged project key takes neither its siblings nor the login along. */
 static void test_siblings(void **state)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *m = find_master(0);
 	CLEANUP(wrap_key_freep) struct wrap_key *a = NULL;
 	CLEANUP(wrap_key_freep) struct wrap_key *b = NULL;
+	uint64_t generation = token_generation(token);
 	struct wrap_key *bad = NULL;
 	struct blob blob;
 
 	(void)state;
 	a = make_project(m, &blob);
-	b = make_project(m, NULL);
 	blob.data[20] ^= 0x01;
 	assert_err(wrap_key_unwrap(m, &blob, KT_WRAP_AES_KW, NULL, &bad),
 		   KT_ERR_INTEGRITY);
 	assert_null(bad);
+	b = make_project(m, NULL);
 	assert_ok(wrap_check(a, &a->canary));
 	assert_ok(wrap_check(b, &b->canary));
 	assert_err(wrap_check(a, &b->canary), KT_ERR_INTEGRITY);
+	assert_true(token_generation(token) == generation);
 }
 
 static void test_many_projects(void **state)
@@ -421,6 +423,23 @@ static void test_value_damage(void **state)
 	opens(f->project, &sealed.blobs[0], &sealed);
 }
 
+static void test_value_no_canary(void **state)
+{
+	CLEANUP(sealed_done) struct sealed sealed;
+	struct value_fixture *f = *state;
+	struct kt_secret back = {0};
+
+	seal(f->project, f->recovery, 24, &sealed);
+	sealed.sealed.data[5] ^= 0x01;
+	f->project->canary.data[5] ^= 0x01;
+	assert_err(value_open(f->project, &sealed.blobs[0], AAD, AAD_LEN,
+			      &sealed.sealed, &back),
+		   KT_ERR_TOKEN);
+	f->project->canary.data[5] ^= 0x01;
+	does_not_open(f->project, &sealed.blobs[0], AAD, &sealed);
+	assert_null(back.data);
+}
+
 static void test_value_wrong_key(void **state)
 {
 	CLEANUP(sealed_done) struct sealed a, b;
@@ -563,6 +582,7 @@ int main(void)
 		value_test(test_value_sizes),
 		value_test(test_value_usage),
 		value_test(test_value_damage),
+		value_test(test_value_no_canary),
 		value_test(test_value_wrong_key),
 		value_test(test_lost_sessions),
 		value_test(test_reload),

@@ -2,7 +2,8 @@
  * Single faults in the token: the n-th call of the module fails, n = 1, 2, ...
  * until a run meets no fault. Whatever fails, a good blob is never blamed, no
  * output is written on an error, no session object stays behind, and the same
- * call works when the fault is over.
+ * call works when the fault is over. And tokens that lie: what they return OK
+ * for is found out before anything is built on it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,7 @@
 
 static struct softhsm hsm;
 static struct token *token;
-static CK_FUNCTION_LIST real, faulty;
+static CK_FUNCTION_LIST *original, real, faulty;
 
 static struct {
 	unsigned long countdown; /* 0: none */
@@ -35,9 +36,20 @@ static bool fails(void)
 	return true;
 }
 
+/* What the module does wrong while it says CKR_OK. */
+static enum lie {
+	LIE_NONE,
+	LIE_WRAPPED_BYTES,
+	LIE_WRAPPED_SIZE,
+	LIE_UNWRAPS_CHANGED,
+	LIE_UNWRAPS_SHORT,
+	LIE_DECRYPTED_BYTES,
+	LIE_NOT_SENSITIVE,
+} lie;
+
 /* A function of the module that may fail first. */
 #define FAULTY(name, parameters, ...)                                          \
-	static CK_RV name parameters                                           \
+	static CK_RV faulty_##name parameters                                  \
 	{                                                                      \
 		return fails() ? fault.rv : real.name(__VA_ARGS__);            \
 	}
@@ -81,35 +93,80 @@ FAULTY(C_GetAttributeValue,
        s, o, t, n)
 FAULTY(C_DestroyObject, (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o), s, o)
 
-static void install(void)
+static CK_RV lying_C_WrapKey(CK_SESSION_HANDLE s, CK_MECHANISM *m,
+			     CK_OBJECT_HANDLE k, CK_OBJECT_HANDLE o,
+			     CK_BYTE *out, CK_ULONG *len)
 {
-	real = *token->module.p11;
-	faulty = real;
-	faulty.C_OpenSession = C_OpenSession;
-	faulty.C_GenerateKey = C_GenerateKey;
-	faulty.C_WrapKey = C_WrapKey;
-	faulty.C_UnwrapKey = C_UnwrapKey;
-	faulty.C_EncryptInit = C_EncryptInit;
-	faulty.C_DecryptInit = C_DecryptInit;
-	faulty.C_Encrypt = C_Encrypt;
-	faulty.C_Decrypt = C_Decrypt;
-	faulty.C_FindObjectsInit = C_FindObjectsInit;
-	faulty.C_FindObjects = C_FindObjects;
-	faulty.C_GetAttributeValue = C_GetAttributeValue;
-	faulty.C_DestroyObject = C_DestroyObject;
-	token->module.p11 = &faulty;
+	CK_RV rv = faulty_C_WrapKey(s, m, k, o, out, len);
+
+	if (lie == LIE_WRAPPED_BYTES)
+		out[12] ^= 0x20;
+	if (lie == LIE_WRAPPED_SIZE)
+		*len = 48;
+	return rv;
 }
 
-static unsigned long count_objects(void)
+/* A token without integrity: wrong bytes become some key. */
+static CK_RV lying_C_UnwrapKey(CK_SESSION_HANDLE s, CK_MECHANISM *m,
+			       CK_OBJECT_HANDLE k, CK_BYTE *in, CK_ULONG len,
+			       CK_ATTRIBUTE *t, CK_ULONG n,
+			       CK_OBJECT_HANDLE *ret)
 {
-	CLEANUP(session_releasep) struct session *s = NULL;
-	CK_OBJECT_HANDLE handles[64];
-	CK_ULONG n;
+	static CK_BYTE good[BLOB_MAX];
+	static CK_ULONG good_len;
+	CK_RV rv = faulty_C_UnwrapKey(s, m, k, in, len, t, n, ret);
+	enum lie wrong =
+		len == good_len ? LIE_UNWRAPS_CHANGED : LIE_UNWRAPS_SHORT;
 
-	assert_ok(session_open_own(token, &s));
-	assert_ok(CALL(s, C_FindObjectsInit, NULL, 0));
-	assert_ok(CALL(s, C_FindObjects, handles, 64, &n));
-	return n;
+	if (rv == CKR_OK) {
+		memcpy(good, in, len);
+		good_len = len;
+	} else if (lie == wrong) {
+		rv = real.C_UnwrapKey(s, m, k, good, good_len, t, n, ret);
+	}
+	return rv;
+}
+
+static CK_RV lying_C_Decrypt(CK_SESSION_HANDLE s, CK_BYTE *in, CK_ULONG len,
+			     CK_BYTE *out, CK_ULONG *out_len)
+{
+	CK_RV rv = faulty_C_Decrypt(s, in, len, out, out_len);
+
+	if (lie == LIE_DECRYPTED_BYTES)
+		out[0] ^= 0x01;
+	return rv;
+}
+
+static CK_RV lying_C_GetAttributeValue(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o,
+				       CK_ATTRIBUTE *t, CK_ULONG n)
+{
+	CK_RV rv = faulty_C_GetAttributeValue(s, o, t, n);
+
+	for (CK_ULONG i = 0; lie == LIE_NOT_SENSITIVE && i < n; i++) {
+		if (t[i].type == CKA_SENSITIVE)
+			*(CK_BBOOL *)t[i].pValue = CK_FALSE;
+	}
+	return rv;
+}
+
+static void install(void)
+{
+	original = token->module.p11;
+	real = *original;
+	faulty = real;
+	faulty.C_OpenSession = faulty_C_OpenSession;
+	faulty.C_GenerateKey = faulty_C_GenerateKey;
+	faulty.C_WrapKey = lying_C_WrapKey;
+	faulty.C_UnwrapKey = lying_C_UnwrapKey;
+	faulty.C_EncryptInit = faulty_C_EncryptInit;
+	faulty.C_DecryptInit = faulty_C_DecryptInit;
+	faulty.C_Encrypt = faulty_C_Encrypt;
+	faulty.C_Decrypt = lying_C_Decrypt;
+	faulty.C_FindObjectsInit = faulty_C_FindObjectsInit;
+	faulty.C_FindObjects = faulty_C_FindObjects;
+	faulty.C_GetAttributeValue = lying_C_GetAttributeValue;
+	faulty.C_DestroyObject = faulty_C_DestroyObject;
+	token->module.p11 = &faulty;
 }
 
 /* The keys of a small vault, and one of its secrets. */
@@ -123,6 +180,20 @@ static struct wrap_key_spec master_spec(void)
 {
 	return (struct wrap_key_spec){KT_KEY_MASTER, master_id, KT_WRAP_AES_KW,
 				      master->canary};
+}
+
+/* The project key may have gone with a session: it comes back when used. */
+static unsigned long count_objects(void)
+{
+	CLEANUP(session_releasep) struct session *s = NULL;
+	CK_OBJECT_HANDLE handles[64];
+	CK_ULONG n;
+
+	assert_ok(wrap_check(project, &project->canary));
+	assert_ok(session_open_own(token, &s));
+	assert_ok(CALL(s, C_FindObjectsInit, NULL, 0));
+	assert_ok(CALL(s, C_FindObjects, handles, 64, &n));
+	return n;
 }
 
 static enum kt_err do_new(void)
@@ -206,10 +277,14 @@ static enum kt_err do_open(void)
 	return err;
 }
 
-/* A token failure is an error of the token, or healed unseen. */
+/* A token failure is an error of the token, or healed unseen. Where SoftHSM
+ * itself answers CKR_GENERAL_ERROR to reading a template back, the key is
+ * refused by policy: closed, too. */
 static bool honest(enum kt_err err)
 {
-	return err == KT_OK || err == KT_ERR_TOKEN || err == KT_ERR_MEMORY;
+	return err == KT_OK || err == KT_ERR_TOKEN || err == KT_ERR_MEMORY ||
+	       (err == KT_ERR_POLICY &&
+		strstr(kt_err_detail(), "unwrap-template") != NULL);
 }
 
 static unsigned long fail_each_call(enum kt_err (*run)(void), CK_RV rv)
@@ -289,6 +364,56 @@ static void test_bad_blob_and_fault(void **state)
 	}
 }
 
+static enum kt_err do_choose(void)
+{
+	enum kt_wrap_mech mech = KT_WRAP_NONE;
+	enum kt_err err = wrap_mech_choose(token, &mech);
+
+	assert_int_equal(mech, err == KT_OK ? KT_WRAP_AES_KW : KT_WRAP_NONE);
+	return err;
+}
+
+/* A key that was not used yet: its policy is still to be read back. */
+static enum kt_err do_first_use(void)
+{
+	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
+	struct wrap_key_spec spec = master_spec();
+	enum lie then = lie;
+
+	lie = LIE_NONE;
+	assert_ok(wrap_key_find(token, &spec, &key));
+	lie = then;
+	return wrap_check(key, &project_blob);
+}
+
+static void test_liars(void **state)
+{
+	static const struct {
+		enum lie lie;
+		enum kt_err (*run)(void);
+		enum kt_err err;
+	} rows[] = {
+		{LIE_WRAPPED_BYTES, do_new, KT_ERR_TOKEN},
+		{LIE_WRAPPED_BYTES, do_seal, KT_ERR_TOKEN},
+		{LIE_WRAPPED_BYTES, do_choose, KT_ERR_POLICY},
+		{LIE_WRAPPED_SIZE, do_new, KT_ERR_TOKEN},
+		{LIE_WRAPPED_SIZE, do_choose, KT_ERR_POLICY},
+		{LIE_UNWRAPS_CHANGED, do_choose, KT_ERR_POLICY},
+		{LIE_UNWRAPS_SHORT, do_choose, KT_ERR_POLICY},
+		{LIE_DECRYPTED_BYTES, do_seal, KT_ERR_TOKEN},
+		{LIE_NOT_SENSITIVE, do_first_use, KT_ERR_POLICY},
+		{LIE_NOT_SENSITIVE, do_temporary, KT_ERR_POLICY},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		lie = rows[i].lie;
+		assert_int_equal((int)rows[i].run(), rows[i].err);
+		lie = LIE_NONE;
+		assert_ok(rows[i].run());
+	}
+}
+
 static void make_vault(void)
 {
 	struct wrap_key_spec spec = {.role = KT_KEY_MASTER,
@@ -337,7 +462,7 @@ static int stop(void **state)
 	wrap_key_free(project);
 	wrap_key_free(recovery);
 	wrap_key_free(master);
-	token->module.p11 = &real;
+	token->module.p11 = original;
 	token_close(token);
 	softhsm_stop(&hsm);
 	return 0;
@@ -348,6 +473,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_bad_blob_and_fault),
+		cmocka_unit_test(test_liars),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -13,12 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
 
 #define BUSY_TIMEOUT_MS 10000
+#define BUSY_PAUSE_MS 2
 
 static const struct {
 	const char *set;
@@ -126,6 +128,18 @@ static enum kt_err configure(sqlite3 *sq)
 	return KT_OK;
 }
 
+/* SQLite's own handler sleeps up to 100 ms at a time: beside a writer that
+ * commits without a pause it misses every gap and starves. */
+static int wait_for_lock(void *timeout_ms, int count)
+{
+	struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000L};
+
+	if (count >= (int)(intptr_t)timeout_ms / BUSY_PAUSE_MS)
+		return 0;
+	nanosleep(&pause, NULL);
+	return 1;
+}
+
 void sqlite_disconnect(sqlite3 *sq)
 {
 	sqlite3_close(sq);
@@ -134,14 +148,15 @@ void sqlite_disconnect(sqlite3 *sq)
 enum kt_err sqlite_connect(const char *path, int busy_timeout_ms, sqlite3 **ret)
 {
 	CLEANUP(sqlite_disconnectp) sqlite3 *sq = NULL;
+	intptr_t timeout =
+		busy_timeout_ms > 0 ? busy_timeout_ms : BUSY_TIMEOUT_MS;
 	int rc = sqlite3_open_v2(
 		path, &sq, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 
 	if (rc != SQLITE_OK)
 		return sqlite_error(sq, rc, path);
 	sqlite3_extended_result_codes(sq, 1);
-	sqlite3_busy_timeout(sq, busy_timeout_ms > 0 ? busy_timeout_ms
-						     : BUSY_TIMEOUT_MS);
+	sqlite3_busy_handler(sq, wait_for_lock, (void *)timeout);
 	TRY(configure(sq));
 	*ret = TAKE(sq);
 	return KT_OK;
