@@ -31,17 +31,17 @@ struct gate_report {
 /* Probes the token with session keys under the mechanism. Err only when the
  * probe could not run. */
 enum kt_err gate_token(struct token *token, enum kt_wrap_mech mech,
-                       struct gate_report *ret);
+		       struct gate_report *ret);
 
 /* Tests one master or recovery key on the token, with its canary. */
 enum kt_err gate_key(struct token *token, enum kt_key_role role,
-                     const struct kt_id *cka_id, enum kt_wrap_mech mech,
-                     const struct blob *canary, struct gate_report *ret);
+		     const struct kt_id *cka_id, enum kt_wrap_mech mech,
+		     const struct blob *canary, struct gate_report *ret);
 
 /* KT_ERR_POLICY naming the first failed finding at KT_GATE_STRICT; KT_OK at
  * KT_GATE_WARN or when nothing failed. */
 enum kt_err gate_judge(const struct gate_report *report,
-                       enum kt_gate_level level);
+		       enum kt_gate_level level);
 
 /* "wrap-out=pass copy-decrypt=pass known-key-wrap=known ...", cut to size. */
 void gate_text(const struct gate_report *report, char *ret, size_t size);

@@ -11,14 +11,22 @@
 
 #define P256_POINT_LEN 65
 
+/* What a crash left half made, or what is broken, has no class to read: it is
+ * an object all the same. */
+#define NO_CLASS CK_UNAVAILABLE_INFORMATION
+
 static enum kt_err object_class(struct session *s, CK_OBJECT_HANDLE object,
 				CK_OBJECT_CLASS *ret)
 {
 	CK_OBJECT_CLASS class = 0;
 	CK_ATTRIBUTE attr = {CKA_CLASS, &class, sizeof(class)};
+	enum kt_err err = CALL(s, C_GetAttributeValue, object, &attr, 1);
+	bool unreadable =
+		err == KT_ERR_POLICY || (err == KT_ERR_TOKEN && s->ambiguous);
 
-	TRY(CALL(s, C_GetAttributeValue, object, &attr, 1));
-	*ret = class;
+	if (!unreadable)
+		TRY(err);
+	*ret = unreadable ? NO_CLASS : class;
 	return KT_OK;
 }
 
@@ -235,6 +243,8 @@ static const char *class_name(CK_OBJECT_CLASS class)
 		return "certificate";
 	case CKO_DATA:
 		return "data";
+	case NO_CLASS:
+		return "unreadable";
 	default:
 		return "other";
 	}

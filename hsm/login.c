@@ -68,7 +68,8 @@ static enum kt_err pin_failed(struct token *token, enum kt_err err)
  * its keys with it. */
 static CK_RV call_login(struct token *token, CK_SESSION_HANDLE session)
 {
-	CLEANUP(death_hold_end) struct death_hold hold = death_hold_begin();
+	[[maybe_unused]] CLEANUP(death_hold_end) struct death_hold hold =
+		death_hold_begin();
 
 	return token->module.p11->C_Login(session, CKU_USER, token->pin.data,
 					  token->pin.len);

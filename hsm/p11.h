@@ -48,18 +48,17 @@ enum kt_err session_open_own(struct token *token, struct session **ret);
 void session_release(struct session *session);
 DEFINE_CLEANUP(struct session, session_release)
 
-/* Where no session is concerned (C_OpenSession, C_GetTokenInfo) session is
- * NULL. Translates a return code by table, marks the session broken after any error
+/* Translates a return code by table, marks the session broken after any error
  * and raises "C_WrapKey: CKR_..." as KT_ERR_SESSION (lost; see token_retry),
  * KT_ERR_TOKEN, KT_ERR_PIN, KT_ERR_INTEGRITY (this blob), KT_ERR_MEMORY or
- * KT_ERR_POLICY (template, mechanism, attribute or function refused). */
+ * KT_ERR_POLICY (template, mechanism, attribute or function refused). session
+ * is NULL for functions without one: C_OpenSession, C_GetTokenInfo. */
 enum kt_err p11_result(struct session *session, const char *function, CK_RV rv);
 
 /* CALL(s, C_WrapKey, &mechanism, ...): the session handle goes first. */
 #define CALL(s, function, ...)                                                 \
 	p11_result((s), #function,                                             \
-	           (s)->p11->function((s)->handle __VA_OPT__(, )           \
-	                                   __VA_ARGS__))
+	           (s)->p11->function((s)->handle __VA_OPT__(, ) __VA_ARGS__))
 
 /* "CKR_PIN_INCORRECT", or "CKR 0x8000..." for a vendor's. Static or
  * thread-local. */

@@ -41,7 +41,9 @@ DEFINE_CLEANUP(struct token, token_close)
 
 /* Syncs the file systems (SoftHSM never does), finalises the module, loads it
  * afresh and logs in again: what is found afterwards is on the token. Struct
- * wrap_key of this token stay usable: they are found or unwrapped again. */
+ * wrap_key of this token stay usable: they are found or unwrapped again. No
+ * other struct token of this module may be open in the process: it would keep
+ * the module as it is. */
 enum kt_err token_reload(struct token *token);
 
 /* Read from the token now, PIN flags included. */

@@ -11,8 +11,7 @@ void process_harden(void);
 
 /* Holds the signal back that the death of the parent would send
  * (PR_SET_PDEATHSIG), for work that must not be cut short. Its end restores it
- * and, when the parent died meanwhile, raises it. Usable as
- * CLEANUP(death_hold_end) struct death_hold hold = death_hold_begin(). */
+ * and, when the parent died meanwhile, raises it. */
 struct death_hold {
 	int signal;
 	int parent;

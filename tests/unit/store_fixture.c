@@ -249,6 +249,22 @@ struct rotation_row rotation_of(uint32_t number, enum kt_rotation_kind kind,
 	return row;
 }
 
+void assert_row_equal(enum row_type type, const void *a, const void *b)
+{
+	const struct row_desc *desc = row_desc(type);
+	struct column_value left, right;
+
+	for (size_t i = 0; i < desc->columns; i++) {
+		column_get(&desc->column[i], a, &left);
+		column_get(&desc->column[i], b, &right);
+		if (left.kind != right.kind || left.number != right.number ||
+		    left.len != right.len)
+			fail_msg("%s differs", desc->column[i].name);
+		if (left.len > 0)
+			assert_memory_equal(left.data, right.data, left.len);
+	}
+}
+
 void insert(struct store *store, enum row_type type, void *row)
 {
 	assert_ok(store_insert(store, type, row));

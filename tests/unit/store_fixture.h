@@ -63,6 +63,9 @@ struct access_row access_of(const char *id, uint32_t project, int64_t expires);
 struct rotation_row rotation_of(uint32_t number, enum kt_rotation_kind kind,
 				uint32_t project);
 
+/* Column by column: padding has no meaning. */
+void assert_row_equal(enum row_type type, const void *a, const void *b);
+
 void insert(struct store *store, enum row_type type, void *row);
 
 /* Two masters, 1 and 2, and count DEKs of secret 9 from number first on, each

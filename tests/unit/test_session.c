@@ -63,6 +63,15 @@ static CK_RV limited_open(CK_SLOT_ID slot, CK_FLAGS flags, void *app,
 	return real->C_OpenSession(slot, flags, app, notify, ret);
 }
 
+/* As SoftHSM's of an object that a crash left half made. */
+static CK_RV classless(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE object,
+		       CK_ATTRIBUTE *attr, CK_ULONG n)
+{
+	return n == 1 && attr->type == CKA_CLASS
+		       ? CKR_GENERAL_ERROR
+		       : real->C_GetAttributeValue(s, object, attr, n);
+}
+
 static void put_fakes_in_front(void)
 {
 	real = token->module.p11;
@@ -366,6 +375,35 @@ static void sessions_of_before_a_reload_are_only_forgotten(void **state)
 	assert_int_equal(mac(room), KT_OK);
 }
 
+static enum kt_err is_unreadable(void *arg, const struct token_object *o)
+{
+	++*(size_t *)arg;
+	assert_string_equal(o->class_name, "unreadable");
+	assert_true(id_equal(&o->cka_id, &mac_key));
+	return KT_OK;
+}
+
+static void half_made_objects_are_counted_and_listed(void **state)
+{
+	struct key_facts facts;
+	size_t n = 0, listed = 0;
+
+	(void)state;
+	fake.C_GetAttributeValue = classless;
+	assert_int_equal(token_count(token, &mac_key, &n), KT_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(token_objects(token, is_unreadable, &listed), KT_OK);
+	assert_int_equal(listed, 1);
+	assert_int_equal(token_generate(token, KT_KEY_MASTER, KT_WRAP_AES_KW,
+					&mac_key, "master"),
+			 KT_ERR_CONFLICT);
+	assert_int_equal(token_destroy(token, &mac_key), KT_OK);
+	fake.C_GetAttributeValue = real->C_GetAttributeValue;
+	assert_int_equal(token_key_facts(token, KT_KEY_ROW_MAC, KT_WRAP_NONE,
+					 &mac_key, &facts),
+			 KT_ERR_NOT_FOUND);
+}
+
 static void objects_are_destroyed_by_their_scope(void **state)
 {
 	CLEANUP(session_releasep) struct session *s = NULL;
@@ -408,6 +446,7 @@ int main(void)
 		WITH_TOKEN(threads_wait_for_a_session),
 		WITH_TOKEN(own_sessions_do_not_use_up_the_pool),
 		WITH_TOKEN(sessions_of_before_a_reload_are_only_forgotten),
+		WITH_TOKEN(half_made_objects_are_counted_and_listed),
 		WITH_TOKEN(objects_are_destroyed_by_their_scope),
 	};
 

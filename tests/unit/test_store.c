@@ -26,7 +26,7 @@ static void assert_rows(struct query *query, enum row_type type, size_t count,
 
 	for (size_t i = 0; i < count; i++) {
 		assert_ok(query_next(query, row));
-		assert_memory_equal(row, rows[i], size);
+		assert_row_equal(type, row, rows[i]);
 	}
 	assert_err(query_next(query, row), KT_ERR_NOT_FOUND);
 	assert_err(query_next(query, row), KT_ERR_NOT_FOUND);
@@ -381,10 +381,10 @@ static void a_stale_row_changes_nothing(void **state)
 	snprintf(stale.name, sizeof(stale.name), "gamma");
 	copy = stale;
 	assert_err(store_update(s, ROW_PROJECT, &stale), KT_ERR_CONFLICT);
-	assert_memory_equal(&stale, &copy, sizeof(stale));
+	assert_row_equal(ROW_PROJECT, &stale, &copy);
 	assert_err(store_remove(s, ROW_PROJECT, &stale), KT_ERR_CONFLICT);
 	assert_ok(query_one(s, Q_PROJECT, &copy, "b", &row.id));
-	assert_memory_equal(&copy, &row, sizeof(row));
+	assert_row_equal(ROW_PROJECT, &copy, &row);
 
 	assert_ok(store_remove(s, ROW_PROJECT, &row));
 	assert_err(store_remove(s, ROW_PROJECT, &row), KT_ERR_CONFLICT);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
@@ -159,14 +160,17 @@ static void pin_and_module_from_the_uri(void **state)
 
 static void a_module_by_its_p11_kit_name(void **state)
 {
+	char uri[512], path[PATH_MAX], known[PATH_MAX];
 	struct token *token;
-	char uri[512];
 
 	(void)state;
 	hsm.params.module = "softhsm2";
 	token = open_token();
 	assert_int_equal(token_uri(token, uri, sizeof(uri)), KT_OK);
 	assert_non_null(strstr(uri, "module-name=softhsm2"));
+	/* The same module by its path must meet the same lock. */
+	assert_string_equal(realpath(token->module.path, path),
+			    realpath(SOFTHSM_MODULE, known));
 	token_close(token);
 }
 

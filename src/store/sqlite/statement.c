@@ -163,7 +163,7 @@ static enum kt_err run(const struct lease *lease, const char *what,
 enum kt_err sqlite_insert(void *handle, enum row_type type, const void *row)
 {
 	CLEANUP(lease_give) struct lease lease = {0};
-	int64_t changed;
+	int64_t changed = 0;
 
 	TRY(lease_take(handle, SLOT_ROW(VERB_INSERT, type), &lease));
 	TRY(bind_row(&lease, type, row, false));
@@ -185,7 +185,7 @@ enum kt_err sqlite_update(void *handle, enum row_type type, const void *row,
 			  const struct mac *mac, bool *ret_changed)
 {
 	CLEANUP(lease_give) struct lease lease = {0};
-	int64_t changed;
+	int64_t changed = 0;
 
 	TRY(lease_take(handle, SLOT_ROW(VERB_UPDATE, type), &lease));
 	TRY(bind_row(&lease, type, row, false));
@@ -199,7 +199,7 @@ enum kt_err sqlite_remove(void *handle, enum row_type type, const void *row,
 			  const struct mac *mac, bool *ret_changed)
 {
 	CLEANUP(lease_give) struct lease lease = {0};
-	int64_t changed;
+	int64_t changed = 0;
 
 	TRY(lease_take(handle, SLOT_ROW(VERB_REMOVE, type), &lease));
 	TRY(bind_row(&lease, type, row, true));
