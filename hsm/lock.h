@@ -10,6 +10,6 @@
 
 /* Waits up to 60 s (KT_ERR_BUSY); released by closing *ret_fd. */
 enum kt_err token_lock(const char *runtime_dir, const char *module_path,
-                       enum lock_mode mode, int *ret_fd);
+		       enum lock_mode mode, int *ret_fd);
 
 #endif

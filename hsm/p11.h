@@ -26,9 +26,9 @@ struct session {
 	CK_SESSION_HANDLE handle;
 	uint64_t generation; /* of the token's login it belongs to */
 	bool read_write;
-	bool broken;	/* closed, not reused, when it is released */
+	bool broken;    /* closed, not reused, when it is released */
 	bool ambiguous; /* the last error could be the blob or the token */
-	bool own;	/* outside the pool: closed when it is released */
+	bool own;       /* outside the pool: closed when it is released */
 	struct session *next;
 };
 
@@ -58,7 +58,7 @@ enum kt_err p11_result(struct session *session, const char *function, CK_RV rv);
 /* CALL(s, C_WrapKey, &mechanism, ...): the session handle goes first. */
 #define CALL(s, function, ...)                                                 \
 	p11_result((s), #function,                                             \
-	           (s)->p11->function((s)->handle __VA_OPT__(, ) __VA_ARGS__))
+		   (s)->p11->function((s)->handle __VA_OPT__(, ) __VA_ARGS__))
 
 /* "CKR_PIN_INCORRECT", or "CKR 0x8000..." for a vendor's. Static or
  * thread-local. */
@@ -68,8 +68,8 @@ const char *p11_rv_name(CK_RV rv);
  * login is renewed, and it runs once more; a second KT_ERR_SESSION becomes
  * KT_ERR_TOKEN. op must be repeatable and writes outputs only on success. */
 enum kt_err token_retry(struct token *token,
-                        enum kt_err (*op)(struct session *s, void *arg),
-                        void *arg);
+			enum kt_err (*op)(struct session *s, void *arg),
+			void *arg);
 
 /* Changes with every login: handles of an earlier one are not valid. */
 uint64_t token_generation(const struct token *token);
@@ -77,7 +77,7 @@ uint64_t token_generation(const struct token *token);
 /* Finds the one object with this class and CKA_ID. KT_ERR_NOT_FOUND (asked
  * again in a fresh session), KT_ERR_CONFLICT. */
 enum kt_err object_find(struct session *s, CK_OBJECT_CLASS class,
-                        const struct kt_id *cka_id, CK_OBJECT_HANDLE *ret);
+			const struct kt_id *cka_id, CK_OBJECT_HANDLE *ret);
 
 /* A session object that its scope destroys: CLEANUP(object_drop). */
 struct object {

@@ -11,7 +11,7 @@
  * source is given or the source is empty. PIN files must be regular files or
  * pipes that others cannot write and, for regular files, cannot read. */
 enum kt_err pin_read(const struct kt_pin_source *source,
-                     const char *uri_pin_source, const char *token_label,
-                     struct kt_secret *ret);
+		     const char *uri_pin_source, const char *token_label,
+		     struct kt_secret *ret);
 
 #endif

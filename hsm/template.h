@@ -11,7 +11,8 @@
 
 /* A template owns its scalars and nested templates; it must not be copied or
  * moved once filled. */
-struct template {
+struct template
+{
 	CK_ATTRIBUTE attr[TEMPLATE_MAX];
 	CK_ULONG count;
 	CK_BBOOL flag[TEMPLATE_MAX];
@@ -24,18 +25,18 @@ struct template {
 
 /* What a key is made for: the same role has other attributes in each. */
 enum key_use {
-	USE_TOKEN,    /* generated as a token object */
-	USE_NEW,      /* generated as a session object, to be wrapped at once */
-	USE_WORK,     /* unwrapped to do its role's work; not extractable */
-	USE_REWRAP,   /* unwrapped to be wrapped again; good for nothing else */
-	USE_STANDIN,  /* a token role as a session object: probe and dry run */
+	USE_TOKEN,   /* generated as a token object */
+	USE_NEW,     /* generated as a session object, to be wrapped at once */
+	USE_WORK,    /* unwrapped to do its role's work; not extractable */
+	USE_REWRAP,  /* unwrapped to be wrapped again; good for nothing else */
+	USE_STANDIN, /* a token role as a session object: probe and dry run */
 	KEY_USE_MAX_
 };
 
 /* Fills a template with every policy attribute of role and use; MODIFIABLE is
  * the last. mech: what a wrapping key may wrap with. */
 void template_fill(struct template *t, enum kt_key_role role, enum key_use use,
-                   enum kt_wrap_mech mech);
+		   enum kt_wrap_mech mech);
 
 /* The public half of an audit key pair. */
 void template_fill_public(struct template *t, enum kt_key_role role);
@@ -51,16 +52,16 @@ void template_add_label(struct template *t, const char *label);
 /* Adds what the token itself says of a key's past: LOCAL, ALWAYS_SENSITIVE,
  * NEVER_EXTRACTABLE, KEY_GEN_MECHANISM. For comparing, not for making. */
 void template_add_history(struct template *t, enum kt_key_role role,
-                          enum key_use use);
+			  enum key_use use);
 
 /* Reads the attributes of the template back and compares; as policy_check. */
 enum kt_err template_compare(const struct template *t, struct session *s,
-                             CK_OBJECT_HANDLE object, char *ret, size_t size);
+			     CK_OBJECT_HANDLE object, char *ret, size_t size);
 
 /* Reads every policy attribute of the object back; KT_ERR_POLICY names the
  * first that differs. ret may be NULL; else it gets "name=value ..." text. */
 enum kt_err policy_check(struct session *s, CK_OBJECT_HANDLE object,
-                         enum kt_key_role role, enum key_use use,
-                         enum kt_wrap_mech mech, char *ret, size_t size);
+			 enum kt_key_role role, enum key_use use,
+			 enum kt_wrap_mech mech, char *ret, size_t size);
 
 #endif

@@ -22,12 +22,12 @@
 struct token;
 
 struct token_params {
-	const char *uri;	 /* names exactly one token */
-	const char *module;	 /* absolute path or p11-kit name; NULL: the
+	const char *uri;         /* names exactly one token */
+	const char *module;      /* absolute path or p11-kit name; NULL: the
 				  * URI's module-path or module-name */
 	const char *runtime_dir; /* of the lock files */
 	const struct kt_pin_source *pin;
-	size_t max_sessions;	 /* of the read-only pool; 0: 4 */
+	size_t max_sessions; /* of the read-only pool; 0: 4 */
 };
 
 /* Loads, initialises, chooses, logs in (one attempt), all under the lock.
@@ -63,16 +63,16 @@ const struct kt_secret *token_pin(const struct token *token);
  * token_key_facts() says so after a token_reload(). KT_ERR_CONFLICT when the
  * CKA_ID is taken: some tokens would replace that key. */
 enum kt_err token_generate(struct token *token, enum kt_key_role role,
-                           enum kt_wrap_mech mech, const struct kt_id *cka_id,
-                           const char *label);
+			   enum kt_wrap_mech mech, const struct kt_id *cka_id,
+			   const char *label);
 
 /* Objects with this CKA_ID: 0, 1 or more (an audit key pair counts 1). "None"
  * is asked again in a fresh session before it is believed. */
 enum kt_err token_count(struct token *token, const struct kt_id *cka_id,
-                        size_t *ret);
+			size_t *ret);
 
 struct key_facts {
-	char attributes[1024]; /* "sensitive=true extractable=false ..." */
+	char attributes[1024];  /* "sensitive=true extractable=false ..." */
 	struct blob public_key; /* audit key: 04 || x || y */
 };
 
@@ -80,8 +80,8 @@ struct key_facts {
  * KT_ERR_NOT_FOUND, KT_ERR_CONFLICT (more than one), KT_ERR_POLICY naming the
  * attribute. */
 enum kt_err token_key_facts(struct token *token, enum kt_key_role role,
-                            enum kt_wrap_mech mech, const struct kt_id *cka_id,
-                            struct key_facts *ret);
+			    enum kt_wrap_mech mech, const struct kt_id *cka_id,
+			    struct key_facts *ret);
 
 /* Destroys what carries the CKA_ID, under the lock; KT_OK when nothing does.
  * What is true afterwards, token_count() says after a reload. */
@@ -97,17 +97,17 @@ struct token_object {
 };
 
 enum kt_err token_objects(struct token *token,
-                          enum kt_err (*each)(void *arg,
-                                              const struct token_object *o),
-                          void *arg);
+			  enum kt_err (*each)(void *arg,
+					      const struct token_object *o),
+			  void *arg);
 
 /* HMAC-SHA-256 with a row-MAC key on the token. */
 enum kt_err token_mac(struct token *token, const struct kt_id *cka_id,
-                      const void *data, size_t len, uint8_t ret[32]);
+		      const void *data, size_t len, uint8_t ret[32]);
 
 /* ECDSA P-256 over a SHA-256 digest; 64 bytes r || s. */
 enum kt_err token_sign(struct token *token, const struct kt_id *cka_id,
-                       const uint8_t digest[32], struct blob *ret);
+		       const uint8_t digest[32], struct blob *ret);
 
 /* C_GenerateRandom. */
 enum kt_err token_random(struct token *token, void *data, size_t len);

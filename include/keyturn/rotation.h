@@ -69,7 +69,8 @@ struct kt_rotate_options {
 	int64_t grace; /* seconds */
 };
 
-/* What a rotation would do, for the question before it. */
+/* What a rotation would do, for the question before it. KT_ERR_BUSY names the
+ * unfinished rotation that does not let it begin. */
 struct kt_rotation_plan {
 	enum kt_rotation_kind kind;
 	char project[KT_NAME_MAX + 1];
@@ -106,24 +107,26 @@ enum kt_err kt_rotation_start(struct kt_vault *vault,
 			      struct kt_rotation *ret);
 
 /* Goes on with an interrupted rotation, rollback or contraction.
- * KT_ERR_NOT_FOUND when none is, KT_ERR_BUSY while its process lives. */
-enum kt_err kt_rotation_resume(struct kt_vault *vault,
+ * KT_ERR_CONFLICT when it is not interrupted, KT_ERR_BUSY while its process
+ * lives. */
+enum kt_err kt_rotation_resume(struct kt_vault *vault, const struct kt_id *id,
 			       const struct kt_rotate_options *options,
 			       const struct kt_progress *progress,
 			       struct kt_rotation *ret);
 
 /* Back to the old key; possible until contraction began. */
-enum kt_err kt_rotation_rollback(struct kt_vault *vault,
+enum kt_err kt_rotation_rollback(struct kt_vault *vault, const struct kt_id *id,
 				 const struct kt_progress *progress,
 				 struct kt_rotation *ret);
 
 /* Contracts a draining rotation; before its grace time is over only with
  * now. */
-enum kt_err kt_rotation_finish(struct kt_vault *vault, bool now,
-			       const struct kt_progress *progress,
+enum kt_err kt_rotation_finish(struct kt_vault *vault, const struct kt_id *id,
+			       bool now, const struct kt_progress *progress,
 			       struct kt_rotation *ret);
 
-/* The unfinished rotation; KT_ERR_NOT_FOUND when there is none. */
+/* The rotation at work, or else the newest that is unfinished;
+ * KT_ERR_NOT_FOUND when there is none. */
 enum kt_err kt_rotation_current(struct kt_vault *vault,
 				struct kt_rotation *ret);
 

@@ -187,7 +187,6 @@ static enum kt_err rotate_run(struct cli *cli, const void *opts,
 	TRY(master_options(cli, &o->rotate, &options));
 	if (o->rotate.dry_run)
 		return rotate_dry_run(cli, &master, &options);
-	TRY(rotate_refuse_second(cli, &master));
 	TRY(rotate_ask(cli, &master, &options));
 	if (o->backup != NULL)
 		TRY(make_backup(cli, o->backup));
@@ -219,12 +218,12 @@ static const struct option_def resume_option[] = {
 static enum kt_err resume_run(struct cli *cli, const void *opts,
 			      const char *const *args)
 {
-	(void)args;
-	return resume_command(cli, KT_ROTATION_MASTER, opts);
+	return resume_command(cli, KT_ROTATION_MASTER, args[0], opts);
 }
 
 const struct command master_resume_command = {
 	.path = "master resume",
+	.arguments = "[ID]",
 	.help = "go on with an interrupted rotation of the master key",
 	.examples = "keyturn master resume\n"
 		    "keyturn master resume --jobs 4\n",
@@ -236,12 +235,12 @@ static enum kt_err rollback_run(struct cli *cli, const void *opts,
 				const char *const *args)
 {
 	(void)opts;
-	(void)args;
-	return rollback_command(cli, KT_ROTATION_MASTER);
+	return rollback_command(cli, KT_ROTATION_MASTER, args[0]);
 }
 
 const struct command master_rollback_command = {
 	.path = "master rollback",
+	.arguments = "[ID]",
 	.help = "go back to the old master key",
 	.details = "Possible until the old rows are deleted. They were never "
 		   "touched.\n",
@@ -258,12 +257,12 @@ static const struct option_def finish_option[] = {
 static enum kt_err finish_run(struct cli *cli, const void *opts,
 			      const char *const *args)
 {
-	(void)args;
-	return finish_command(cli, KT_ROTATION_MASTER, opts);
+	return finish_command(cli, KT_ROTATION_MASTER, args[0], opts);
 }
 
 const struct command master_finish_command = {
 	.path = "master finish",
+	.arguments = "[ID]",
 	.help = "delete the rows under the old master key",
 	.details = "After the grace time; then there is no way back.\n",
 	.examples = "keyturn master finish\n"

@@ -6,159 +6,118 @@
 
 #include <string.h>
 
-#include "base/clock.h"
-#include "cli/summary.h"
-
-static bool is_finished(const struct kt_rotation *r)
-{
-	return r->contracted != 0 || r->rolled_back != 0;
-}
-
-/* Before its cut-over, or on the way back. */
-static bool is_at_work(const struct kt_rotation *r, const void *arg)
-{
-	(void)arg;
-	return !is_finished(r) &&
-	       (r->activated == 0 || r->rollback_started != 0);
-}
-
-static bool is_contracting(const struct kt_rotation *r, const void *arg)
-{
-	(void)arg;
-	return r->phase == KT_ROTATION_CONTRACTING;
-}
-
-static bool is_finishable(const struct kt_rotation *r, const void *arg)
-{
-	(void)arg;
-	return r->phase == KT_ROTATION_DRAINING ||
-	       r->phase == KT_ROTATION_CONTRACTING;
-}
-
-static bool is_of_target(const struct kt_rotation *r, const void *arg)
-{
-	const struct rotate_target *target = arg;
-
-	return !is_finished(r) && r->kind == target->kind &&
-	       (target->project == NULL ||
-		strcmp(r->project, target->project) == 0);
-}
-
-typedef bool rule(const struct kt_rotation *r, const void *arg);
-
 struct search {
-	rule *fits;
-	const void *arg;
+	bool (*fits)(const struct kt_rotation *r);
+	enum kt_rotation_kind kind; /* 0: any */
+	const char *project;        /* NULL: any */
 	struct kt_rotation *ret;
 	bool found;
 };
 
-/* An error is the way to end a list; it is not looked at then. */
-static enum kt_err search_one(void *arg, const struct kt_rotation *r)
+static bool is_unfinished(const struct kt_rotation *r)
+{
+	return r->contracted == 0 && r->rolled_back == 0;
+}
+
+/* Only the grace time is waited for; in every other phase of an unfinished
+ * rotation some process works, or should. */
+static bool is_resumable(const struct kt_rotation *r)
+{
+	return is_unfinished(r) && r->phase != KT_ROTATION_DRAINING;
+}
+
+static bool is_reversible(const struct kt_rotation *r)
+{
+	return is_unfinished(r) && r->phase != KT_ROTATION_CONTRACTING;
+}
+
+static bool is_finishable(const struct kt_rotation *r)
+{
+	return r->phase == KT_ROTATION_DRAINING ||
+	       r->phase == KT_ROTATION_CONTRACTING;
+}
+
+/* The list is newest first; the first that fits is kept. */
+static enum kt_err look_at(void *arg, const struct kt_rotation *r)
 {
 	struct search *search = arg;
 
-	if (!search->fits(r, search->arg))
+	if (search->found || !search->fits(r) ||
+	    (search->kind != 0 && r->kind != search->kind) ||
+	    (search->project != NULL &&
+	     strcmp(r->project, search->project) != 0))
 		return KT_OK;
 	*search->ret = *r;
 	search->found = true;
-	return KT_ERR_EXISTS;
+	return KT_OK;
 }
 
-static enum kt_err newest(struct cli *cli, rule *fits, const void *arg,
-			  struct kt_rotation *ret)
+static enum kt_err find(struct cli *cli, struct search *search,
+			const char *none)
 {
-	struct search search = {fits, arg, ret, false};
 	struct kt_vault *vault;
-	enum kt_err err;
 
 	TRY(cli_vault(cli, &vault));
-	err = kt_rotation_list(vault, search_one, &search);
-	if (search.found)
-		return KT_OK;
-	TRY(err);
-	return err_raise(KT_ERR_NOT_FOUND, "no rotation is unfinished");
+	TRY(kt_rotation_list(vault, look_at, search));
+	return search->found ? KT_OK : err_raise(KT_ERR_NOT_FOUND, "%s", none);
 }
 
-static enum kt_err check_kind(enum kt_rotation_kind kind,
-			      const struct kt_rotation *r)
+static enum kt_err named(struct cli *cli, enum kt_rotation_kind kind,
+			 const char *text, struct kt_rotation *ret)
 {
-	char what[SUMMARY_SUBJECT_MAX];
-	enum kt_err err;
+	struct kt_vault *vault;
+	struct kt_rotation r;
+	struct kt_id id;
 
-	if (kind == 0 || r->kind == kind)
-		return KT_OK;
-	summary_subject(r->kind, r->project, what);
-	err = err_raise(KT_ERR_CONFLICT, "the unfinished rotation is of %s",
-			what);
-	return err_hint(err, "keyturn rotation has the same verbs for any "
-			     "rotation");
+	TRY(kt_id_parse(text, &id));
+	TRY(cli_vault(cli, &vault));
+	TRY(kt_rotation_get(vault, &id, &r));
+	if (kind != 0 && r.kind != kind)
+		return err_raise(KT_ERR_CONFLICT,
+				 "rotation %s is not of the master key", text);
+	*ret = r;
+	return KT_OK;
 }
 
 enum kt_err pending_resumable(struct cli *cli, enum kt_rotation_kind kind,
-			      struct kt_rotation *ret)
+			      const char *text, struct kt_rotation *ret)
 {
-	struct kt_rotation r;
-	enum kt_err err = newest(cli, is_at_work, NULL, &r);
+	struct search search = {.fits = is_resumable, .kind = kind, .ret = ret};
 
-	if (err == KT_ERR_NOT_FOUND)
-		err = newest(cli, is_contracting, NULL, &r);
-	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(err, "no rotation is interrupted");
-	TRY(err);
-	TRY(check_kind(kind, &r));
-	*ret = r;
-	return KT_OK;
+	if (text != NULL)
+		return named(cli, kind, text, ret);
+	return find(cli, &search, "no rotation is interrupted");
 }
 
 enum kt_err pending_reversible(struct cli *cli, enum kt_rotation_kind kind,
-			       struct kt_rotation *ret)
+			       const char *text, struct kt_rotation *ret)
 {
-	struct kt_vault *vault;
-	struct kt_rotation r;
+	struct search search = {
+		.fits = is_reversible, .kind = kind, .ret = ret};
 
-	TRY(cli_vault(cli, &vault));
-	TRY(kt_rotation_current(vault, &r));
-	TRY(check_kind(kind, &r));
-	*ret = r;
-	return KT_OK;
+	if (text != NULL)
+		return named(cli, kind, text, ret);
+	return find(cli, &search, "no rotation has a way back");
 }
 
 enum kt_err pending_finishable(struct cli *cli, enum kt_rotation_kind kind,
+			       const char *text, struct kt_rotation *ret)
+{
+	struct search search = {
+		.fits = is_finishable, .kind = kind, .ret = ret};
+
+	if (text != NULL)
+		return named(cli, kind, text, ret);
+	return find(cli, &search, "no rotation is in its grace time");
+}
+
+enum kt_err pending_of_project(struct cli *cli, const char *project,
 			       struct kt_rotation *ret)
 {
-	struct kt_rotation r;
-	enum kt_err err = newest(cli, is_finishable, NULL, &r);
+	struct search search = {.fits = is_unfinished,
+				.kind = KT_ROTATION_PROJECT,
+				.project = project,
+				.ret = ret};
 
-	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(err, "no rotation is in its grace time");
-	TRY(err);
-	TRY(check_kind(kind, &r));
-	*ret = r;
-	return KT_OK;
-}
-
-enum kt_err pending_blocker(struct cli *cli, const struct rotate_target *target,
-			    struct kt_rotation *ret)
-{
-	enum kt_err err = newest(cli, is_at_work, NULL, ret);
-
-	if (err != KT_ERR_NOT_FOUND)
-		return err;
-	return newest(cli, is_of_target, target, ret);
-}
-
-enum kt_err pending_refuse(const struct kt_rotation *blocker)
-{
-	char what[SUMMARY_SUBJECT_MAX], since[TIME_TEXT_LEN + 1];
-	enum kt_err err;
-
-	summary_subject(blocker->kind, blocker->project, what);
-	time_format(blocker->planned, since);
-	err = err_raise(KT_ERR_BUSY,
-			"the rotation of %s by %s, begun %s, is not finished "
-			"(%s)",
-			what, blocker->operator_name, since,
-			kt_rotation_phase_name(blocker->phase));
-	return err_hint(err, "%s", summary_how_on(blocker));
+	return find(cli, &search, "no rotation of this project is unfinished");
 }

@@ -1,7 +1,7 @@
 /*
  * Which unfinished rotation a command means. There may be several: one at
- * work, and others in their grace time. The rules are the engine's, so that
- * the question a person answers is about the rotation that is then touched.
+ * work, and others in their grace time. The engine is then told the id, so the
+ * question a person answers is about the rotation that is touched.
  */
 #ifndef CLI_PENDING_H
 #define CLI_PENDING_H
@@ -14,21 +14,18 @@ struct rotate_target {
 	const char *project; /* NULL for the master */
 };
 
-/* kind 0: any. KT_ERR_NOT_FOUND when there is none; KT_ERR_CONFLICT when the
- * engine would take one of the other kind first. */
+/* text: an id, or NULL for the newest rotation of this kind (0: any) that the
+ * verb applies to. KT_ERR_NOT_FOUND when there is none; KT_ERR_CONFLICT when
+ * the one that is named has another kind. */
 enum kt_err pending_resumable(struct cli *cli, enum kt_rotation_kind kind,
-			      struct kt_rotation *ret);
+			      const char *text, struct kt_rotation *ret);
 enum kt_err pending_reversible(struct cli *cli, enum kt_rotation_kind kind,
-			       struct kt_rotation *ret);
+			       const char *text, struct kt_rotation *ret);
 enum kt_err pending_finishable(struct cli *cli, enum kt_rotation_kind kind,
+			       const char *text, struct kt_rotation *ret);
+
+/* The unfinished rotation of a project's key; KT_ERR_NOT_FOUND. */
+enum kt_err pending_of_project(struct cli *cli, const char *project,
 			       struct kt_rotation *ret);
-
-/* What does not let a rotation of target begin: any at work, or an unfinished
- * one of the same key. KT_ERR_NOT_FOUND: nothing. */
-enum kt_err pending_blocker(struct cli *cli, const struct rotate_target *target,
-			    struct kt_rotation *ret);
-
-/* KT_ERR_BUSY with its operator and time, and the way on. */
-enum kt_err pending_refuse(const struct kt_rotation *blocker);
 
 #endif

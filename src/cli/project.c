@@ -143,23 +143,16 @@ static enum kt_err refuse_draining(const struct kt_rotation *r)
 	return err_hint(err, "%s", summary_how_on(r));
 }
 
-/* The project's own interrupted rotation; KT_ERR_NOT_FOUND when nothing is in
- * the way, and anybody else's is refused. */
-static enum kt_err find_own(struct cli *cli, const struct rotate_target *target,
+/* The project's own interrupted rotation; KT_ERR_NOT_FOUND when it has none. */
+static enum kt_err find_own(struct cli *cli, const char *name,
 			    struct kt_rotation *ret)
 {
-	struct kt_rotation blocker, next;
+	struct kt_rotation own;
 
-	TRY(pending_blocker(cli, target, &blocker));
-	if (blocker.kind != KT_ROTATION_PROJECT ||
-	    strcmp(blocker.project, target->project) != 0)
-		return pending_refuse(&blocker);
-	if (blocker.phase == KT_ROTATION_DRAINING)
-		return refuse_draining(&blocker);
-	TRY(pending_resumable(cli, KT_ROTATION_PROJECT, &next));
-	if (memcmp(&next.id, &blocker.id, sizeof(next.id)) != 0)
-		return pending_refuse(&next);
-	*ret = next;
+	TRY(pending_of_project(cli, name, &own));
+	if (own.phase == KT_ROTATION_DRAINING)
+		return refuse_draining(&own);
+	*ret = own;
 	return KT_OK;
 }
 
@@ -169,7 +162,7 @@ static enum kt_err rotate_or_resume(struct cli *cli, const char *name,
 {
 	const struct rotate_target target = {KT_ROTATION_PROJECT, name};
 	struct kt_rotation own;
-	enum kt_err err = find_own(cli, &target, &own);
+	enum kt_err err = find_own(cli, name, &own);
 
 	if (err == KT_OK)
 		return rotate_resume(cli, &own, options, ret);

@@ -128,23 +128,12 @@ enum kt_err rotate_dry_run(struct cli *cli, const struct rotate_target *target,
 	return err == KT_OK ? KT_OK : err_restore(&saved);
 }
 
-enum kt_err rotate_refuse_second(struct cli *cli,
-				 const struct rotate_target *target)
-{
-	struct kt_rotation blocker;
-	enum kt_err err = pending_blocker(cli, target, &blocker);
-
-	if (err == KT_ERR_NOT_FOUND)
-		return KT_OK;
-	TRY(err);
-	return pending_refuse(&blocker);
-}
-
 /* What the engine is to do, so that one function shows and judges it. */
 enum work { WORK_START, WORK_RESUME, WORK_ROLLBACK, WORK_FINISH };
 
 struct job {
 	enum work work;
+	const struct kt_id *id; /* of the rotation; not for WORK_START */
 	const struct rotate_target *target;
 	const struct kt_rotate_options *options;
 	bool now;
@@ -160,11 +149,12 @@ static enum kt_err call_engine(struct kt_vault *vault, const struct job *job,
 					 job->target->project, job->options,
 					 port, r);
 	case WORK_RESUME:
-		return kt_rotation_resume(vault, job->options, port, r);
+		return kt_rotation_resume(vault, job->id, job->options, port,
+					  r);
 	case WORK_ROLLBACK:
-		return kt_rotation_rollback(vault, port, r);
+		return kt_rotation_rollback(vault, job->id, port, r);
 	case WORK_FINISH:
-		return kt_rotation_finish(vault, job->now, port, r);
+		return kt_rotation_finish(vault, job->id, job->now, port, r);
 	}
 	return KT_OK;
 }
@@ -218,7 +208,8 @@ enum kt_err rotate_resume(struct cli *cli, const struct kt_rotation *unfinished,
 			  const struct kt_rotate_options *options,
 			  struct kt_rotation *ret)
 {
-	const struct job job = {.work = WORK_RESUME, .options = options};
+	const struct job job = {
+		.work = WORK_RESUME, .id = &unfinished->id, .options = options};
 	char what[SUMMARY_SUBJECT_MAX];
 
 	summary_subject(unfinished->kind, unfinished->project, what);
@@ -230,7 +221,7 @@ enum kt_err rotate_resume(struct cli *cli, const struct kt_rotation *unfinished,
 enum kt_err rotate_rollback(struct cli *cli,
 			    const struct kt_rotation *unfinished)
 {
-	const struct job job = {.work = WORK_ROLLBACK};
+	const struct job job = {.work = WORK_ROLLBACK, .id = &unfinished->id};
 	const struct kt_rotation_leg *leg = &unfinished->leg[0];
 	struct kt_rotation r;
 	char what[SUMMARY_SUBJECT_MAX];
@@ -244,7 +235,8 @@ enum kt_err rotate_rollback(struct cli *cli,
 enum kt_err rotate_finish(struct cli *cli, const struct kt_rotation *unfinished,
 			  bool now)
 {
-	const struct job job = {.work = WORK_FINISH, .now = now};
+	const struct job job = {
+		.work = WORK_FINISH, .id = &unfinished->id, .now = now};
 	const struct kt_rotation_leg *leg = &unfinished->leg[0];
 	struct kt_rotation r;
 	char what[SUMMARY_SUBJECT_MAX];
@@ -259,31 +251,32 @@ enum kt_err rotate_finish(struct cli *cli, const struct kt_rotation *unfinished,
 }
 
 enum kt_err resume_command(struct cli *cli, enum kt_rotation_kind kind,
-			   const struct resume_options *o)
+			   const char *id, const struct resume_options *o)
 {
 	struct kt_rotate_options options;
 	struct kt_rotation unfinished, r;
 
-	TRY(pending_resumable(cli, kind, &unfinished));
+	TRY(pending_resumable(cli, kind, id, &unfinished));
 	TRY(rotate_options(cli, &o->rotate, &options));
 	TRY(rotate_resume(cli, &unfinished, &options, &r));
 	summary_say_tokens(cli, &r);
 	return KT_OK;
 }
 
-enum kt_err rollback_command(struct cli *cli, enum kt_rotation_kind kind)
+enum kt_err rollback_command(struct cli *cli, enum kt_rotation_kind kind,
+			     const char *id)
 {
 	struct kt_rotation unfinished;
 
-	TRY(pending_reversible(cli, kind, &unfinished));
+	TRY(pending_reversible(cli, kind, id, &unfinished));
 	return rotate_rollback(cli, &unfinished);
 }
 
 enum kt_err finish_command(struct cli *cli, enum kt_rotation_kind kind,
-			   const struct finish_options *o)
+			   const char *id, const struct finish_options *o)
 {
 	struct kt_rotation unfinished;
 
-	TRY(pending_finishable(cli, kind, &unfinished));
+	TRY(pending_finishable(cli, kind, id, &unfinished));
 	return rotate_finish(cli, &unfinished, o->now);
 }

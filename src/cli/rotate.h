@@ -60,13 +60,9 @@ enum kt_err rotate_rollback(struct cli *cli,
 enum kt_err rotate_finish(struct cli *cli, const struct kt_rotation *unfinished,
 			  bool now);
 
-/* KT_ERR_BUSY with operator and time of the rotation that target has to wait
- * for. Before the question; the engine asks again. */
-enum kt_err rotate_refuse_second(struct cli *cli,
-				 const struct rotate_target *target);
-
 /* Option struct and run function of resume, rollback and finish, which are
- * the same under `master` (kind KT_ROTATION_MASTER) and `rotation` (0). */
+ * the same under `master` (kind KT_ROTATION_MASTER) and `rotation` (0). id:
+ * NULL for the newest that the verb applies to. */
 struct resume_options {
 	struct rotate_flags rotate;
 };
@@ -76,9 +72,10 @@ struct finish_options {
 };
 
 enum kt_err resume_command(struct cli *cli, enum kt_rotation_kind kind,
-			   const struct resume_options *o);
-enum kt_err rollback_command(struct cli *cli, enum kt_rotation_kind kind);
+			   const char *id, const struct resume_options *o);
+enum kt_err rollback_command(struct cli *cli, enum kt_rotation_kind kind,
+			     const char *id);
 enum kt_err finish_command(struct cli *cli, enum kt_rotation_kind kind,
-			   const struct finish_options *o);
+			   const char *id, const struct finish_options *o);
 
 #endif

@@ -209,13 +209,13 @@ static const struct option_def resume_option[] = {
 static enum kt_err resume_run(struct cli *cli, const void *opts,
 			      const char *const *args)
 {
-	(void)args;
-	return resume_command(cli, 0, opts);
+	return resume_command(cli, 0, args[0], opts);
 }
 
 const struct command rotation_resume_command = {
 	.path = "rotation resume",
-	.help = "go on with the interrupted rotation, whatever it turns",
+	.arguments = "[ID]",
+	.help = "go on with an interrupted rotation, by default the newest",
 	.examples = "keyturn rotation resume\n"
 		    "keyturn rotation resume --jobs 1\n",
 	OPTIONS(resume_option, struct resume_options, (.rotate = {0})),
@@ -226,13 +226,13 @@ static enum kt_err rollback_run(struct cli *cli, const void *opts,
 				const char *const *args)
 {
 	(void)opts;
-	(void)args;
-	return rollback_command(cli, 0);
+	return rollback_command(cli, 0, args[0]);
 }
 
 const struct command rotation_rollback_command = {
 	.path = "rotation rollback",
-	.help = "go back to the old key of the unfinished rotation",
+	.arguments = "[ID]",
+	.help = "go back to the old key of an unfinished rotation",
 	.details = "Access tokens that a project's cut-over revoked stay "
 		   "revoked.\n",
 	.examples = "keyturn rotation rollback\n"
@@ -248,13 +248,13 @@ static const struct option_def finish_option[] = {
 static enum kt_err finish_run(struct cli *cli, const void *opts,
 			      const char *const *args)
 {
-	(void)args;
-	return finish_command(cli, 0, opts);
+	return finish_command(cli, 0, args[0], opts);
 }
 
 const struct command rotation_finish_command = {
 	.path = "rotation finish",
-	.help = "delete the rows under the old key of the rotation",
+	.arguments = "[ID]",
+	.help = "delete the rows under the old key of a rotation",
 	.details = "After the grace time; then there is no way back.\n",
 	.examples = "keyturn rotation finish\n"
 		    "keyturn rotation finish --now --yes\n",

@@ -20,21 +20,6 @@ bool access_usable(const struct access_row *row, int64_t now)
 	return row->revoked == 0 && now < row->expires;
 }
 
-static enum kt_err operator_find(struct kt_vault *vault, const char *name,
-				 struct project_row *ret)
-{
-	struct project_row row;
-	enum kt_err err =
-		query_one(vault->store, Q_PROJECT_BY_NAME, &row, "s", name);
-
-	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(err, "no project is named '%s'", name);
-	if (err != KT_OK)
-		return err_prefix(err, "project '%s'", name);
-	*ret = row;
-	return KT_OK;
-}
-
 /* The project is looked up by the token's id for it, not by the name given:
  * unknown and foreign names cannot be told apart. */
 static enum kt_err limited_find(struct kt_vault *vault, const char *name,
@@ -70,7 +55,7 @@ enum kt_err project_find(struct kt_vault *vault, const char *name,
 {
 	if (vault->actor.limited)
 		return limited_find(vault, name, scope, ret);
-	return operator_find(vault, name, ret);
+	return project_by_name(vault, name, ret);
 }
 
 static enum kt_err tag_make(struct kt_vault *vault,

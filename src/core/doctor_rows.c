@@ -3,6 +3,7 @@
  * can still be reached from a key that lives.
  */
 #include "core/doctor.h"
+#include "core/keys.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -208,8 +209,7 @@ static enum kt_err wrapped_under(struct doctor *d, enum kt_key_role role,
 {
 	struct key_row parent;
 	struct wrap_row wrap;
-	enum kt_err err = query_one(d->vault->store, Q_KEY_ACTIVE, &parent,
-				    "ib", (int64_t)role, owner);
+	enum kt_err err = key_active(d->vault, role, owner, &parent);
 
 	if (err == KT_OK)
 		err = query_one(d->vault->store, Q_WRAP, &wrap, "bb",

@@ -2,6 +2,7 @@
  * Checks of the database as a file, and of what stands in it about time.
  */
 #include "core/doctor.h"
+#include "core/rotation.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -79,8 +80,7 @@ static enum kt_err rotation(struct doctor *d, struct finding *ret)
 	struct rotation_row row;
 	char id[KT_ID_TEXT_LEN + 1];
 	char age[24];
-	enum kt_err err =
-		query_one(d->vault->store, Q_ROTATIONS_UNFINISHED, &row, "");
+	enum kt_err err = rotation_current(d->vault, &row);
 
 	if (err == KT_ERR_NOT_FOUND)
 		return finding_ok(ret, "none");

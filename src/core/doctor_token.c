@@ -254,8 +254,7 @@ static enum kt_err active_mech(struct doctor *d, enum kt_wrap_mech *ret)
 {
 	struct key_row key;
 
-	TRY(query_one(d->vault->store, Q_KEY_ACTIVE, &key, "ib",
-		      (int64_t)KT_KEY_MASTER, &(struct kt_id){0}));
+	TRY(key_active(d->vault, KT_KEY_MASTER, &(struct kt_id){0}, &key));
 	*ret = (enum kt_wrap_mech)key.mech;
 	return KT_OK;
 }

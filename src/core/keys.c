@@ -68,6 +68,36 @@ enum kt_key_state key_state(const struct key_row *key)
 	return key->activated != 0 ? KT_KEY_ACTIVE : KT_KEY_PRE_ACTIVE;
 }
 
+/* Nothing has ended it yet: what it wraps will be needed. */
+static bool is_open(const struct key_row *key)
+{
+	return key->proven != 0 && key->deactivated == 0 &&
+	       key->compromised == 0 && key->destroying == 0 &&
+	       key->destroyed == 0;
+}
+
+enum kt_err key_active(struct kt_vault *vault, enum kt_key_role role,
+		       const struct kt_id *owner, struct key_row *ret)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct key_row key, active = {0};
+	enum kt_err err;
+
+	TRY(query_start(vault->store, Q_KEYS_BY_OWNER, &query, "b", owner));
+	while ((err = query_next(query, &key)) == KT_OK) {
+		if (key.role == (int64_t)role && is_open(&key) &&
+		    key.activated != 0 && key.version > active.version)
+			active = key;
+	}
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	if (active.version == 0)
+		return err_raise(KT_ERR_NOT_FOUND, "no %s key is active",
+				 kt_key_role_name(role));
+	*ret = active;
+	return KT_OK;
+}
+
 enum kt_err key_describe(struct kt_vault *vault, const struct key_row *key,
 			 struct kt_key *ret)
 {
@@ -156,8 +186,7 @@ static enum kt_err active_wrap(struct kt_vault *vault,
 			       const struct key_row *key,
 			       struct key_row *ret_master, struct wrap_row *ret)
 {
-	TRY(query_one(vault->store, Q_KEY_ACTIVE, ret_master, "ib",
-		      (int64_t)KT_KEY_MASTER, &(struct kt_id){0}));
+	TRY(key_active(vault, KT_KEY_MASTER, &(struct kt_id){0}, ret_master));
 	return query_one(vault->store, Q_WRAP, ret, "bb", &ret_master->id,
 			 &key->id);
 }
@@ -208,9 +237,10 @@ static enum kt_err add_open(struct kt_vault *vault, enum kt_key_role role,
 	struct key_row key;
 	enum kt_err err;
 
-	TRY(query_start(vault->store, Q_KEYS_OPEN, &query, "ib", (int64_t)role,
-			owner));
+	TRY(query_start(vault->store, Q_KEYS_BY_OWNER, &query, "b", owner));
 	while ((err = query_next(query, &key)) == KT_OK) {
+		if (key.role != (int64_t)role || !is_open(&key))
+			continue;
 		if (set->count == WRAP_SET_MAX)
 			return err_raise(KT_ERR_FAILED,
 					 "more than %d wrapping keys are open",

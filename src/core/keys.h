@@ -10,6 +10,12 @@
 /* NIST SP 800-57 state, from the times alone. */
 enum kt_key_state key_state(const struct key_row *key);
 
+/* The key in use: the highest version of this role and owner that is activated
+ * and neither retired, compromised nor on its way out. Every version is read
+ * and checked: a forged time is KT_ERR_INTEGRITY, never another key. */
+enum kt_err key_active(struct kt_vault *vault, enum kt_key_role role,
+		       const struct kt_id *owner, struct key_row *ret);
+
 /* What the public interface says of a key; counts its rows. */
 enum kt_err key_describe(struct kt_vault *vault, const struct key_row *key,
 			 struct kt_key *ret);

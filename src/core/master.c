@@ -136,8 +136,10 @@ static enum kt_err refuse_rotating(struct kt_vault *vault,
 	char id[KT_ID_TEXT_LEN + 1];
 	enum kt_err err;
 
-	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
+	TRY(query_start(vault->store, Q_ROTATIONS, &query, ""));
 	while ((err = query_next(query, &row)) == KT_OK) {
+		if (!rotation_is_unfinished(&row))
+			continue;
 		err = find_leg(vault, &row.id, &key->id, &leg);
 		if (err == KT_ERR_NOT_FOUND)
 			continue;

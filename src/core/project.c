@@ -14,6 +14,7 @@
 #include "core/id_list.h"
 #include "core/keys.h"
 #include "core/names.h"
+#include "core/rotation.h"
 #include "core/secrets.h"
 
 /* A project on its way in. */
@@ -26,16 +27,33 @@ struct creation {
 	struct blob blobs[WRAP_SET_MAX];
 };
 
+enum kt_err project_by_name(struct kt_vault *vault, const char *name,
+			    struct project_row *ret)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct project_row row;
+	enum kt_err err;
+
+	TRY(query_start(vault->store, Q_PROJECTS_BY_NAME, &query, "s", name));
+	while ((err = query_next(query, &row)) == KT_OK) {
+		if (row.deleted != 0)
+			continue;
+		*ret = row;
+		return KT_OK;
+	}
+	if (err == KT_ERR_NOT_FOUND)
+		return err_raise(err, "no project is named '%s'", name);
+	return err_prefix(err, "project '%s'", name);
+}
+
 static enum kt_err name_free(struct kt_vault *vault, const char *name)
 {
 	struct project_row row;
-	enum kt_err err =
-		query_one(vault->store, Q_PROJECT_BY_NAME, &row, "s", name);
+	enum kt_err err = project_by_name(vault, name, &row);
 
 	if (err == KT_ERR_NOT_FOUND)
 		return KT_OK;
-	if (err != KT_OK)
-		return err_prefix(err, "project '%s'", name);
+	TRY(err);
 	return err_raise(KT_ERR_EXISTS, "project '%s' exists", name);
 }
 
@@ -48,8 +66,7 @@ static enum kt_err create_prepare(struct creation *c)
 	TRY(store_begin(c->vault->store, STORE_READ, &tx));
 	TRY(name_free(c->vault, c->name));
 	TRY(wrap_set_read(c->vault, KT_KEY_PROJECT, NULL, &c->masters));
-	TRY(query_one(c->vault->store, Q_KEY_ACTIVE, &master, "ib",
-		      (int64_t)KT_KEY_MASTER, &(struct kt_id){0}));
+	TRY(key_active(c->vault, KT_KEY_MASTER, &(struct kt_id){0}, &master));
 	TRY(id_new(&c->project.id));
 	TRY(text_copy(c->project.name, sizeof(c->project.name), c->name,
 		      "name"));
@@ -107,8 +124,7 @@ static enum kt_err describe(struct kt_vault *vault,
 	struct count_row secrets;
 	struct count_row access;
 	struct key_row key;
-	enum kt_err err = query_one(vault->store, Q_KEY_ACTIVE, &key, "ib",
-				    (int64_t)KT_KEY_PROJECT, &row->id);
+	enum kt_err err = key_active(vault, KT_KEY_PROJECT, &row->id, &key);
 
 	if (err == KT_ERR_NOT_FOUND)
 		err = err_raise(KT_ERR_INTEGRITY, "its key is missing");
@@ -218,25 +234,27 @@ enum kt_err kt_project_list(struct kt_vault *vault,
 	return list.bad.err == KT_OK ? KT_OK : err_restore(&list.bad);
 }
 
+static bool is_of_project(const struct rotation_row *row, const void *arg)
+{
+	return rotation_is_unfinished(row) && id_equal(&row->project, arg);
+}
+
 /* A rotation in progress owns the rows that a deletion would take away. */
 static enum kt_err no_rotation(struct kt_vault *vault,
 			       const struct project_row *project)
 {
-	CLEANUP(query_donep) struct query *query = NULL;
 	struct rotation_row rotation;
 	char id[KT_ID_TEXT_LEN + 1];
-	enum kt_err err;
+	enum kt_err err =
+		rotation_find(vault, is_of_project, &project->id, &rotation);
 
-	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
-	while ((err = query_next(query, &rotation)) == KT_OK) {
-		if (!id_equal(&rotation.project, &project->id))
-			continue;
-		kt_id_format(&rotation.id, id);
-		return err_raise(KT_ERR_BUSY,
-				 "project '%s' has the unfinished rotation %s",
-				 project->name, id);
-	}
-	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
+	if (err == KT_ERR_NOT_FOUND)
+		return KT_OK;
+	TRY(err);
+	kt_id_format(&rotation.id, id);
+	return err_raise(KT_ERR_BUSY,
+			 "project '%s' has the unfinished rotation %s",
+			 project->name, id);
 }
 
 /* The first secret that is left; KT_ERR_NOT_FOUND after the last one. */

@@ -188,48 +188,106 @@ static enum kt_err run_and_describe(struct rotation_run *run,
 	return saved.err != KT_OK ? err_restore(&saved) : err;
 }
 
-/* The rotation that blocks another one of this kind. */
-static enum kt_err refuse_second(struct kt_vault *vault,
-				 const struct rotation_row *other)
+static enum kt_err name_blocker(const struct rotation_row *other)
 {
 	enum kt_rotation_phase phase = rotation_phase(other);
 	char id[KT_ID_TEXT_LEN + 1], since[TIME_TEXT_LEN + 1];
-	struct lease_row lease;
 	enum kt_err err;
 
-	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
 	kt_id_format(&other->id, id);
 	time_format(other->planned, since);
-	err = err_raise(
-		KT_ERR_BUSY, "rotation %s by %s is unfinished (%s) since %s",
-		id, other->operator_name, kt_rotation_phase_name(phase), since);
+	err = err_raise(KT_ERR_BUSY,
+			"a rotation of %s by %s since %s is unfinished (%s)",
+			other->kind == KT_ROTATION_MASTER ? "the master key"
+							  : "a project key",
+			other->operator_name, since,
+			kt_rotation_phase_name(phase));
 	if (phase == KT_ROTATION_DRAINING)
-		return err_hint(err, "'keyturn rotation finish' or 'keyturn "
-				     "rotation rollback' ends it");
-	return err_hint(err, "if its process is gone: 'keyturn rotation "
-			     "resume' or 'keyturn rotation rollback'");
+		return err_hint(err,
+				"'keyturn rotation finish %s' or 'keyturn "
+				"rotation rollback %s' ends it",
+				id, id);
+	return err_hint(err,
+			"if its process is gone: 'keyturn rotation resume "
+			"%s' or 'keyturn rotation rollback %s'",
+			id, id);
 }
 
-/* One rotation may be before its cut-over; one of the master, and one of each
- * project, may be unfinished. */
-static enum kt_err refuse_when_unfinished(struct kt_vault *vault,
-					  enum kt_rotation_kind kind,
-					  const struct kt_id *project)
+enum kt_err rotation_find(struct kt_vault *vault,
+			  bool (*fits)(const struct rotation_row *row,
+				       const void *arg),
+			  const void *arg, struct rotation_row *ret)
 {
 	CLEANUP(query_donep) struct query *query = NULL;
-	struct rotation_row other;
-	enum kt_err err =
-		query_one(vault->store, Q_ROTATION_RUNNING, &other, "");
+	struct rotation_row row, found;
+	bool any = false;
+	enum kt_err err;
 
-	if (err != KT_ERR_NOT_FOUND)
-		return err == KT_OK ? refuse_second(vault, &other) : err;
-	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
-	while ((err = query_next(query, &other)) == KT_OK) {
-		if (other.kind == (int64_t)kind &&
-		    id_equal(&other.project, project))
-			return refuse_second(vault, &other);
+	TRY(query_start(vault->store, Q_ROTATIONS, &query, ""));
+	while ((err = query_next(query, &row)) == KT_OK) {
+		if (!any && fits(&row, arg)) {
+			found = row;
+			any = true;
+		}
 	}
-	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	if (!any)
+		return err_raise(KT_ERR_NOT_FOUND, "no such rotation");
+	*ret = found;
+	return KT_OK;
+}
+
+static bool is_running(const struct rotation_row *row, const void *arg)
+{
+	(void)arg;
+	return rotation_is_running(row);
+}
+
+static bool is_unfinished(const struct rotation_row *row, const void *arg)
+{
+	(void)arg;
+	return rotation_is_unfinished(row);
+}
+
+enum kt_err rotation_current(struct kt_vault *vault, struct rotation_row *ret)
+{
+	enum kt_err err = rotation_find(vault, is_running, NULL, ret);
+
+	if (err == KT_ERR_NOT_FOUND)
+		err = rotation_find(vault, is_unfinished, NULL, ret);
+	if (err == KT_ERR_NOT_FOUND)
+		return err_raise(err, "no rotation is unfinished");
+	return err;
+}
+
+struct wanted {
+	enum kt_rotation_kind kind;
+	const struct kt_id *project;
+};
+
+static bool is_in_the_way(const struct rotation_row *row, const void *arg)
+{
+	const struct wanted *wanted = arg;
+
+	return rotation_is_running(row) ||
+	       (rotation_is_unfinished(row) &&
+		row->kind == (int64_t)wanted->kind &&
+		id_equal(&row->project, wanted->project));
+}
+
+enum kt_err rotation_refuse_second(struct kt_vault *vault,
+				   enum kt_rotation_kind kind,
+				   const struct kt_id *project)
+{
+	const struct wanted wanted = {kind, project};
+	struct rotation_row other;
+	enum kt_err err = rotation_find(vault, is_in_the_way, &wanted, &other);
+
+	if (err == KT_ERR_NOT_FOUND)
+		return KT_OK;
+	TRY(err);
+	return name_blocker(&other);
 }
 
 enum kt_err rotation_old_keys(struct kt_vault *vault,
@@ -244,16 +302,14 @@ enum kt_err rotation_old_keys(struct kt_vault *vault,
 	memset(ret_project, 0, sizeof(*ret_project));
 	if (kind == KT_ROTATION_PROJECT) {
 		TRY(project_find(vault, project, KT_ACCESS_WRITE, ret_project));
-		return query_one(vault->store, Q_KEY_ACTIVE, &ret_keys[0], "ib",
-				 (int64_t)KT_KEY_PROJECT, &ret_project->id);
+		return key_active(vault, KT_KEY_PROJECT, &ret_project->id,
+				  &ret_keys[0]);
 	}
-	TRY(query_one(vault->store, Q_KEY_ACTIVE, &ret_keys[0], "ib",
-		      (int64_t)KT_KEY_MASTER, &nobody));
+	TRY(key_active(vault, KT_KEY_MASTER, &nobody, &ret_keys[0]));
 	if (!recovery)
 		return KT_OK;
 	*ret_count = 2;
-	return query_one(vault->store, Q_KEY_ACTIVE, &ret_keys[1], "ib",
-			 (int64_t)KT_KEY_RECOVERY, &nobody);
+	return key_active(vault, KT_KEY_RECOVERY, &nobody, &ret_keys[1]);
 }
 
 /* A new key's version follows the highest there ever was, not the active one:
@@ -312,7 +368,7 @@ static enum kt_err plan(struct rotation_run *run, enum kt_rotation_kind kind,
 	TRY(store_begin(vault->store, STORE_WRITE, &tx));
 	TRY(rotation_old_keys(vault, kind, project_name, old_keys, &run->legs,
 			      &project));
-	TRY(refuse_when_unfinished(vault, kind, &project.id));
+	TRY(rotation_refuse_second(vault, kind, &project.id));
 	TRY(id_new(&run->row.id));
 	run->row.kind = kind;
 	run->row.project = project.id;
@@ -344,50 +400,29 @@ enum kt_err kt_rotation_start(struct kt_vault *vault,
 	return run_and_describe(&run, progress, ret);
 }
 
-/* What an interruption left behind: a rotation before its cut-over, a
- * rollback, or a contraction. */
-static enum kt_err find_interrupted(struct kt_vault *vault,
-				    struct rotation_row *ret)
-{
-	CLEANUP(query_donep) struct query *query = NULL;
-	struct rotation_row row;
-	enum kt_err err = query_one(vault->store, Q_ROTATION_RUNNING, ret, "");
-
-	if (err != KT_ERR_NOT_FOUND)
-		return err;
-	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
-	while ((err = query_next(query, &row)) == KT_OK) {
-		if (rotation_phase(&row) == KT_ROTATION_CONTRACTING) {
-			*ret = row;
-			return KT_OK;
-		}
-	}
-	if (err != KT_ERR_NOT_FOUND)
-		return err;
-	return err_raise(KT_ERR_NOT_FOUND, "no rotation is interrupted");
-}
-
 /* Takes the lease on the rotation and lets change() stamp what begins. */
-static enum kt_err take_over(struct rotation_run *run,
-			     enum kt_err (*find)(struct kt_vault *vault,
-						 struct rotation_row *ret),
+static enum kt_err take_over(struct rotation_run *run, const struct kt_id *id,
 			     enum kt_err (*change)(struct rotation_run *run))
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-	struct rotation_row row;
 
 	TRY(store_begin(run->vault->store, STORE_WRITE, &tx));
-	TRY(find(run->vault, &row));
-	TRY(lease_take(run->vault, &row.id, &run->fence));
-	TRY(rotation_load(run->vault, &row.id, run));
+	TRY(rotation_load(run->vault, id, run));
+	TRY(lease_take(run->vault, id, &run->fence));
 	TRY(change(run));
 	return store_commit(&tx);
 }
 
 static enum kt_err count_resume(struct rotation_run *run)
 {
+	enum rotation_action next = rotation_next(&run->row, clock_now());
 	char id[KT_ID_TEXT_LEN + 1];
 
+	if (next == DO_NOTHING || next == DO_WAIT || next == DO_DEACTIVATE)
+		return err_raise(
+			KT_ERR_CONFLICT,
+			"the rotation is %s: nothing to resume",
+			kt_rotation_phase_name(rotation_phase(&run->row)));
 	run->row.resumed++;
 	kt_id_format(&run->row.id, id);
 	TRY(store_update(run->vault->store, ROW_ROTATION, &run->row));
@@ -396,7 +431,7 @@ static enum kt_err count_resume(struct rotation_run *run)
 			    (long long)run->row.resumed);
 }
 
-enum kt_err kt_rotation_resume(struct kt_vault *vault,
+enum kt_err kt_rotation_resume(struct kt_vault *vault, const struct kt_id *id,
 			       const struct kt_rotate_options *options,
 			       const struct kt_progress *progress,
 			       struct kt_rotation *ret)
@@ -405,21 +440,8 @@ enum kt_err kt_rotation_resume(struct kt_vault *vault,
 
 	TRY(require_operator(vault));
 	TRY(rotation_options(options, &run));
-	TRY(take_over(&run, find_interrupted, count_resume));
+	TRY(take_over(&run, id, count_resume));
 	return run_and_describe(&run, progress, ret);
-}
-
-/* The running one, or else the newest that is not finished. */
-static enum kt_err find_unfinished(struct kt_vault *vault,
-				   struct rotation_row *ret)
-{
-	enum kt_err err = query_one(vault->store, Q_ROTATION_RUNNING, ret, "");
-
-	if (err == KT_ERR_NOT_FOUND)
-		err = query_one(vault->store, Q_ROTATIONS_UNFINISHED, ret, "");
-	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(KT_ERR_NOT_FOUND, "no rotation is unfinished");
-	return err;
 }
 
 /* From here on new rows are wrapped under the old keys only. */
@@ -436,7 +458,7 @@ static enum kt_err begin_rollback(struct rotation_run *run)
 	return KT_OK;
 }
 
-enum kt_err kt_rotation_rollback(struct kt_vault *vault,
+enum kt_err kt_rotation_rollback(struct kt_vault *vault, const struct kt_id *id,
 				 const struct kt_progress *progress,
 				 struct kt_rotation *ret)
 {
@@ -444,28 +466,18 @@ enum kt_err kt_rotation_rollback(struct kt_vault *vault,
 
 	TRY(require_operator(vault));
 	TRY(rotation_options(NULL, &run));
-	TRY(take_over(&run, find_unfinished, begin_rollback));
+	TRY(take_over(&run, id, begin_rollback));
 	return run_and_describe(&run, progress, ret);
 }
 
-static enum kt_err find_draining(struct kt_vault *vault,
-				 struct rotation_row *ret)
+static enum kt_err require_cut_over(const struct rotation_run *run)
 {
-	CLEANUP(query_donep) struct query *query = NULL;
-	struct rotation_row row;
-	enum kt_err err;
+	enum kt_rotation_phase phase = rotation_phase(&run->row);
 
-	TRY(query_start(vault->store, Q_ROTATIONS_UNFINISHED, &query, ""));
-	while ((err = query_next(query, &row)) == KT_OK) {
-		if (rotation_phase(&row) == KT_ROTATION_DRAINING ||
-		    rotation_phase(&row) == KT_ROTATION_CONTRACTING) {
-			*ret = row;
-			return KT_OK;
-		}
-	}
-	if (err != KT_ERR_NOT_FOUND)
-		return err;
-	return err_raise(KT_ERR_NOT_FOUND, "no rotation is in its grace time");
+	if (phase == KT_ROTATION_DRAINING || phase == KT_ROTATION_CONTRACTING)
+		return KT_OK;
+	return err_raise(KT_ERR_CONFLICT, "the rotation is %s, not draining",
+			 kt_rotation_phase_name(phase));
 }
 
 static enum kt_err refuse_early(struct rotation_run *run)
@@ -473,6 +485,7 @@ static enum kt_err refuse_early(struct rotation_run *run)
 	char until[TIME_TEXT_LEN + 1];
 	enum kt_err err;
 
+	TRY(require_cut_over(run));
 	if (rotation_next(&run->row, clock_now()) != DO_WAIT)
 		return KT_OK;
 	time_format(run->row.activated + run->row.grace, until);
@@ -485,6 +498,7 @@ static enum kt_err end_grace(struct rotation_run *run)
 {
 	char id[KT_ID_TEXT_LEN + 1];
 
+	TRY(require_cut_over(run));
 	kt_id_format(&run->row.id, id);
 	run->end_grace = true;
 	return audit_append(run->vault, "rotation.grace-ended", id,
@@ -492,14 +506,14 @@ static enum kt_err end_grace(struct rotation_run *run)
 			    (long long)(clock_now() - run->row.activated));
 }
 
-enum kt_err kt_rotation_finish(struct kt_vault *vault, bool now,
-			       const struct kt_progress *progress,
+enum kt_err kt_rotation_finish(struct kt_vault *vault, const struct kt_id *id,
+			       bool now, const struct kt_progress *progress,
 			       struct kt_rotation *ret)
 {
 	struct rotation_run run = {.vault = vault};
 
 	TRY(require_operator(vault));
 	TRY(rotation_options(NULL, &run));
-	TRY(take_over(&run, find_draining, now ? end_grace : refuse_early));
+	TRY(take_over(&run, id, now ? end_grace : refuse_early));
 	return run_and_describe(&run, progress, ret);
 }

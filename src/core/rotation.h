@@ -36,6 +36,22 @@ struct rotation_run {
 enum kt_err rotation_load(struct kt_vault *vault, const struct kt_id *id,
 			  struct rotation_run *ret);
 
+/* The newest rotation that fits; every record is read and checked, so a forged
+ * one hides nothing. KT_ERR_NOT_FOUND. */
+enum kt_err rotation_find(struct kt_vault *vault,
+			  bool (*fits)(const struct rotation_row *row,
+				       const void *arg),
+			  const void *arg, struct rotation_row *ret);
+
+/* The one at work, or else the newest that is unfinished. */
+enum kt_err rotation_current(struct kt_vault *vault, struct rotation_row *ret);
+
+/* KT_ERR_BUSY naming it when a rotation does not let one of this kind begin:
+ * one at work, or an unfinished one of the same key. */
+enum kt_err rotation_refuse_second(struct kt_vault *vault,
+				   enum kt_rotation_kind kind,
+				   const struct kt_id *project);
+
 /* Checks bounds and fills the defaults in. options may be NULL. */
 enum kt_err rotation_options(const struct kt_rotate_options *options,
 			     struct rotation_run *run);

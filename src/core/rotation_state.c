@@ -86,6 +86,17 @@ enum kt_rotation_phase rotation_phase(const struct rotation_row *rotation)
 	return rotation->keyed != 0 ? KT_ROTATION_STAGING : KT_ROTATION_PLANNED;
 }
 
+bool rotation_is_unfinished(const struct rotation_row *rotation)
+{
+	return rotation->contracted == 0 && rotation->rolled_back == 0;
+}
+
+bool rotation_is_running(const struct rotation_row *rotation)
+{
+	return rotation_is_unfinished(rotation) &&
+	       (rotation->activated == 0 || rotation->rollback_started != 0);
+}
+
 enum rotation_action rotation_next(const struct rotation_row *rotation,
 				   int64_t now)
 {

@@ -40,6 +40,12 @@ enum kt_rotation_phase rotation_phase(const struct rotation_row *rotation);
 enum rotation_action rotation_next(const struct rotation_row *rotation,
 				   int64_t now);
 
+/* Before its cut-over or on the way back: only one rotation may be. */
+bool rotation_is_running(const struct rotation_row *rotation);
+
+/* Neither contracted nor rolled back. */
+bool rotation_is_unfinished(const struct rotation_row *rotation);
+
 /* Stamps the event's time. KT_ERR_CONFLICT when the phase does not allow it;
  * *rotation is unchanged then. */
 enum kt_err rotation_apply(struct rotation_row *rotation,

@@ -94,15 +94,9 @@ enum kt_err kt_rotation_get(struct kt_vault *vault, const struct kt_id *id,
 enum kt_err kt_rotation_current(struct kt_vault *vault, struct kt_rotation *ret)
 {
 	struct rotation_row row;
-	enum kt_err err;
 
 	TRY(require_operator(vault));
-	err = query_one(vault->store, Q_ROTATION_RUNNING, &row, "");
-	if (err == KT_ERR_NOT_FOUND)
-		err = query_one(vault->store, Q_ROTATIONS_UNFINISHED, &row, "");
-	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(KT_ERR_NOT_FOUND, "no rotation is unfinished");
-	TRY(err);
+	TRY(rotation_current(vault, &row));
 	return describe_id(vault, &row.id, ret);
 }
 
@@ -184,6 +178,7 @@ enum kt_err kt_rotation_plan(struct kt_vault *vault, enum kt_rotation_kind kind,
 	TRY(require_operator(vault));
 	TRY(rotation_options(options, &run));
 	TRY(rotation_old_keys(vault, kind, project, keys, &plan.legs, &row));
+	TRY(rotation_refuse_second(vault, kind, &row.id));
 	TRY(query_one(vault->store, Q_KEY_LATEST, &latest, "ib", keys[0].role,
 		      &keys[0].owner));
 	text_cut(plan.project, sizeof(plan.project), row.name);
@@ -227,8 +222,7 @@ enum kt_err rotation_rewrap_key(struct kt_vault *vault,
 		*ret = about;
 		return KT_OK;
 	}
-	TRY(query_one(vault->store, Q_KEY_ACTIVE, &master, "ib",
-		      (int64_t)KT_KEY_MASTER, &(struct kt_id){0}));
+	TRY(key_active(vault, KT_KEY_MASTER, &(struct kt_id){0}, &master));
 	TRY(query_one(vault->store, Q_WRAP, &wrap, "bb", &master.id, &key->id));
 	TRY(on_token(&master, &about.token_key));
 	about.wrapped = true;

@@ -74,8 +74,7 @@ static enum kt_err way_find(struct kt_vault *vault, const struct kt_id *project,
 	enum kt_key_role role = recovery ? KT_KEY_RECOVERY : KT_KEY_PROJECT;
 	struct key_row key;
 	enum kt_err err =
-		query_one(vault->store, Q_KEY_ACTIVE, &key, "ib", (int64_t)role,
-			  recovery ? &nobody : project);
+		key_active(vault, role, recovery ? &nobody : project, &key);
 
 	if (err == KT_ERR_NOT_FOUND)
 		return err_raise(KT_ERR_INTEGRITY, "no %s key is active",

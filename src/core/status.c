@@ -71,8 +71,7 @@ static enum kt_err show_master(struct kt_vault *vault, struct kt_status *ret)
 {
 	struct key_row key;
 
-	TRY(query_one(vault->store, Q_KEY_ACTIVE, &key, "ib",
-		      (int64_t)KT_KEY_MASTER, &(struct kt_id){0}));
+	TRY(key_active(vault, KT_KEY_MASTER, &(struct kt_id){0}, &key));
 	return key_describe(vault, &key, &ret->master);
 }
 

@@ -129,15 +129,17 @@ static enum kt_err unlock_rows(struct kt_vault *vault)
 			 (int64_t)KT_KEY_AUDIT, &nobody);
 }
 
-/* An init that was killed leaves a database without an active master key. */
+/* An init that was killed leaves a first master key that was never activated.
+ */
 static enum kt_err whole(struct kt_vault *vault)
 {
 	struct key_row key;
-	enum kt_err err = query_one(vault->store, Q_KEY_ACTIVE, &key, "ib",
-				    (int64_t)KT_KEY_MASTER, &(struct kt_id){0});
+	enum kt_err err;
 
-	if (err != KT_ERR_NOT_FOUND)
-		return err;
+	TRY(query_one(vault->store, Q_KEY_LATEST, &key, "ib",
+		      (int64_t)KT_KEY_MASTER, &(struct kt_id){0}));
+	if (key.version > 1 || key.activated != 0)
+		return KT_OK;
 	err = err_raise(KT_ERR_SCHEMA, "%s: its init was interrupted",
 			vault->params.store_path);
 	return err_hint(err, "nothing is in it: remove the file and run "

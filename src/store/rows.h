@@ -26,18 +26,18 @@ struct vault_row {
 	char token_model[17];
 	char token_manufacturer[33];
 	int64_t recovery_wraps; /* 0 or 1 */
-	int64_t gate_level;	/* enum kt_gate_level */
+	int64_t gate_level;     /* enum kt_gate_level */
 	char gate_report[2048];
 	struct mac mac;
 };
 
 struct key_row {
 	struct kt_id id;
-	int64_t role;	     /* enum kt_key_role */
+	int64_t role;        /* enum kt_key_role */
 	struct kt_id owner;  /* project, secret, or zero */
 	int64_t version;     /* per role and owner, from 1 */
 	struct kt_id cka_id; /* zero where it is not a token object */
-	int64_t mech;	     /* enum kt_wrap_mech it wraps with */
+	int64_t mech;        /* enum kt_wrap_mech it wraps with */
 	struct blob canary;  /* a random key wrapped under it */
 	char token_serial[17];
 	char attributes[1024];
@@ -106,7 +106,7 @@ struct access_row {
 
 struct rotation_row {
 	struct kt_id id;
-	int64_t kind;	      /* enum kt_rotation_kind */
+	int64_t kind;         /* enum kt_rotation_kind */
 	struct kt_id project; /* zero for the master */
 	char operator_name[KT_NAME_MAX + 1];
 	char reason[512];
@@ -174,8 +174,8 @@ struct audit_head_row {
 struct checkpoint_row {
 	int64_t seq; /* of the entry it signs */
 	struct mac hash;
-	struct kt_id key;	/* the audit key */
-	struct blob signature;	/* ECDSA P-256 over hash, r || s */
+	struct kt_id key;      /* the audit key */
+	struct blob signature; /* ECDSA P-256 over hash, r || s */
 	int64_t time;
 	struct mac mac;
 };
@@ -207,14 +207,14 @@ enum row_type {
 
 /* How a column lies in its struct and in the database. */
 enum column_kind {
-	COLUMN_INT,	/* int64_t; INTEGER NOT NULL */
-	COLUMN_TIME,	/* int64_t; INTEGER, 0 is NULL */
-	COLUMN_ID,	/* struct kt_id; BLOB NOT NULL, 16 bytes */
-	COLUMN_ID_OPT,	/* struct kt_id; BLOB, zero is NULL */
-	COLUMN_TEXT,	/* char[size]; TEXT NOT NULL */
-	COLUMN_BLOB,	/* struct blob; BLOB NOT NULL, up to BLOB_MAX */
-	COLUMN_MAC,	/* struct mac; BLOB NOT NULL, 32 bytes */
-	COLUMN_BYTES,	/* {uint8_t *data; size_t len}; BLOB, on the heap */
+	COLUMN_INT,    /* int64_t; INTEGER NOT NULL */
+	COLUMN_TIME,   /* int64_t; INTEGER, 0 is NULL */
+	COLUMN_ID,     /* struct kt_id; BLOB NOT NULL, 16 bytes */
+	COLUMN_ID_OPT, /* struct kt_id; BLOB, zero is NULL */
+	COLUMN_TEXT,   /* char[size]; TEXT NOT NULL */
+	COLUMN_BLOB,   /* struct blob; BLOB NOT NULL, up to BLOB_MAX */
+	COLUMN_MAC,    /* struct mac; BLOB NOT NULL, 32 bytes */
+	COLUMN_BYTES,  /* {uint8_t *data; size_t len}; BLOB, on the heap */
 };
 
 struct column {
@@ -229,8 +229,8 @@ struct column {
 
 struct row_desc {
 	const char *table; /* NULL where there is none */
-	size_t size;	   /* of the struct */
-	size_t columns;	   /* in the order of the table */
+	size_t size;       /* of the struct */
+	size_t columns;    /* in the order of the table */
 	size_t mac_offset; /* of the row's MAC, its last column; 0: none */
 	struct column column[ROW_COLUMNS_MAX];
 };

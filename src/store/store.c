@@ -55,7 +55,7 @@ static const struct {
 	[Q_WRAP_COUNT] = {"b", ROW_COUNT},
 	[Q_WRAP_MISSING_COUNT] = {"bb", ROW_COUNT},
 	[Q_PROJECT] = {"b", ROW_PROJECT},
-	[Q_PROJECT_BY_NAME] = {"s", ROW_PROJECT},
+	[Q_PROJECTS_BY_NAME] = {"s", ROW_PROJECT},
 	[Q_PROJECTS] = {"", ROW_PROJECT},
 	[Q_PROJECT_COUNT] = {"", ROW_COUNT},
 	[Q_SECRET] = {"b", ROW_SECRET},

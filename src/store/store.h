@@ -59,7 +59,7 @@ void store_set_sealer(struct store *store, const struct store_sealer *sealer);
 enum store_access { STORE_READ, STORE_WRITE };
 
 enum kt_err store_begin(struct store *store, enum store_access access,
-                        struct store_tx **ret);
+			struct store_tx **ret);
 
 /* Ends the transaction and clears *tx whatever it returns. After an error the
  * outcome is that nothing was committed, or that the error says it is not
@@ -76,7 +76,7 @@ DEFINE_CLEANUP(struct store_tx, store_rollback)
 enum kt_err store_insert(struct store *store, enum row_type type, void *row);
 enum kt_err store_update(struct store *store, enum row_type type, void *row);
 enum kt_err store_remove(struct store *store, enum row_type type,
-                         const void *row);
+			 const void *row);
 
 /*
  * Queries. In the list: arguments by letter, then what comes back.
@@ -85,65 +85,65 @@ enum kt_err store_remove(struct store *store, enum row_type type,
  * it, at most the number given. A zero id comes before all others.
  */
 enum store_query {
-	Q_VAULT,	       /* - : vault */
-	Q_KEY,		       /* b id : key */
-	Q_KEY_VERSION,	       /* ibi role owner version : key */
-	Q_KEY_LATEST,	       /* ib role owner : key, highest version */
-	Q_KEY_ACTIVE,	       /* ib role owner : key, highest version that is
-				* activated and not deactivated, compromised,
-				* destroying or destroyed */
-	Q_KEYS_OPEN,	       /* ib role owner : keys, proven and not
-				* deactivated, compromised, destroying or
-				* destroyed, by version: new keys are wrapped
-				* under each of them */
-	Q_KEYS_BY_ROLE,	       /* i role : keys, by owner, version */
-	Q_KEYS_BY_OWNER,       /* b owner : keys, by role, version */
-	Q_KEYS_ON_TOKEN,       /* - : keys that have a CKA_ID, by role, version */
-	Q_KEYS_OF_PROJECT,     /* b project : the project's keys and the DEKs of
-				* its secrets */
-	Q_WRAP,		       /* bb wrapping_key subject : wrap */
-	Q_WRAPS_AFTER,	       /* bbi wrapping_key after n : wraps */
-	Q_WRAPS_MISSING,       /* bbbi old new after n : wraps under old whose
-				* subject has none under new */
-	Q_WRAPS_TWINS,	       /* bbbi old new after n : wraps under new whose
-				* subject has one under old too */
-	Q_WRAPS_OF_SUBJECT,    /* b subject : wraps */
-	Q_WRAP_COUNT,	       /* b wrapping_key : count */
-	Q_WRAP_MISSING_COUNT,  /* bb old new : count */
-	Q_PROJECT,	       /* b id : project */
-	Q_PROJECT_BY_NAME,     /* s name : project, not deleted */
-	Q_PROJECTS,	       /* - : projects, not deleted, by name */
-	Q_PROJECT_COUNT,       /* - : count, not deleted */
-	Q_SECRET,	       /* b id : secret */
-	Q_SECRET_BY_NAME,      /* bs project name : secret */
-	Q_SECRETS,	       /* bsi project after n : secrets, by name */
-	Q_SECRET_COUNT,	       /* b project : count */
-	Q_SECRET_COUNT_ALL,    /* - : count */
-	Q_VERSION,	       /* bi secret version : version */
-	Q_VERSIONS,	       /* b secret : versions, oldest first */
-	Q_ACCESS,	       /* s id : access */
-	Q_ACCESS_OF_PROJECT,   /* b project : access tokens, by creation */
-	Q_ACCESS_ALL,	       /* - : access tokens, by creation */
-	Q_ACCESS_USABLE_COUNT, /* bi project now : count */
-	Q_ROTATION,	       /* b id : rotation */
-	Q_ROTATIONS,	       /* - : rotations, newest first */
-	Q_ROTATION_RUNNING,    /* - : rotation, not yet activated nor rolled
-				* back, or rolling back: at most one */
+	Q_VAULT,            /* - : vault */
+	Q_KEY,              /* b id : key */
+	Q_KEY_VERSION,      /* ibi role owner version : key */
+	Q_KEY_LATEST,       /* ib role owner : key, highest version */
+	Q_KEY_ACTIVE,       /* ib role owner : key, highest version that is
+			     * activated and not deactivated, compromised,
+			     * destroying or destroyed */
+	Q_KEYS_OPEN,        /* ib role owner : keys, proven and not
+			     * deactivated, compromised, destroying or
+			     * destroyed, by version: new keys are wrapped
+			     * under each of them */
+	Q_KEYS_BY_ROLE,     /* i role : keys, by owner, version */
+	Q_KEYS_BY_OWNER,    /* b owner : keys, by role, version */
+	Q_KEYS_ON_TOKEN,    /* - : keys that have a CKA_ID, by role, version */
+	Q_KEYS_OF_PROJECT,  /* b project : the project's keys and the DEKs of
+			     * its secrets */
+	Q_WRAP,             /* bb wrapping_key subject : wrap */
+	Q_WRAPS_AFTER,      /* bbi wrapping_key after n : wraps */
+	Q_WRAPS_MISSING,    /* bbbi old new after n : wraps under old whose
+			     * subject has none under new */
+	Q_WRAPS_TWINS,      /* bbbi old new after n : wraps under new whose
+			     * subject has one under old too */
+	Q_WRAPS_OF_SUBJECT, /* b subject : wraps */
+	Q_WRAP_COUNT,       /* b wrapping_key : count */
+	Q_WRAP_MISSING_COUNT,   /* bb old new : count */
+	Q_PROJECT,              /* b id : project */
+	Q_PROJECTS_BY_NAME,     /* s name : projects, deleted ones too */
+	Q_PROJECTS,             /* - : projects, not deleted, by name */
+	Q_PROJECT_COUNT,        /* - : count, not deleted */
+	Q_SECRET,               /* b id : secret */
+	Q_SECRET_BY_NAME,       /* bs project name : secret */
+	Q_SECRETS,              /* bsi project after n : secrets, by name */
+	Q_SECRET_COUNT,         /* b project : count */
+	Q_SECRET_COUNT_ALL,     /* - : count */
+	Q_VERSION,              /* bi secret version : version */
+	Q_VERSIONS,             /* b secret : versions, oldest first */
+	Q_ACCESS,               /* s id : access */
+	Q_ACCESS_OF_PROJECT,    /* b project : access tokens, by creation */
+	Q_ACCESS_ALL,           /* - : access tokens, by creation */
+	Q_ACCESS_USABLE_COUNT,  /* bi project now : count */
+	Q_ROTATION,             /* b id : rotation */
+	Q_ROTATIONS,            /* - : rotations, newest first */
+	Q_ROTATION_RUNNING,     /* - : rotation, not yet activated nor rolled
+				 * back, or rolling back: at most one */
 	Q_ROTATIONS_UNFINISHED, /* - : rotations, neither contracted nor rolled
-				* back, newest first */
-	Q_LEGS,		       /* b rotation : legs */
-	Q_FAULTS,	       /* b rotation : faults */
-	Q_FAULT_COUNT,	       /* b rotation : count */
-	Q_LEASE,	       /* - : lease */
-	Q_AUDIT,	       /* i seq : audit */
-	Q_AUDIT_FROM,	       /* ii first n : audit, oldest first */
-	Q_AUDIT_HEAD,	       /* - : audit head */
-	Q_CHECKPOINTS,	       /* - : checkpoints, by seq */
+				 * back, newest first */
+	Q_LEGS,                 /* b rotation : legs */
+	Q_FAULTS,               /* b rotation : faults */
+	Q_FAULT_COUNT,          /* b rotation : count */
+	Q_LEASE,                /* - : lease */
+	Q_AUDIT,                /* i seq : audit */
+	Q_AUDIT_FROM,           /* ii first n : audit, oldest first */
+	Q_AUDIT_HEAD,           /* - : audit head */
+	Q_CHECKPOINTS,          /* - : checkpoints, by seq */
 	STORE_QUERY_MAX_
 };
 
 enum kt_err query_start(struct store *store, enum store_query which,
-                        struct query **ret, const char *args, ...);
+			struct query **ret, const char *args, ...);
 
 /* Fills *row, of the query's row type. KT_ERR_NOT_FOUND after the last one,
  * without touching the detail. KT_ERR_INTEGRITY: this row's MAC or shape is
@@ -157,24 +157,24 @@ DEFINE_CLEANUP(struct query, query_done)
 /* query_start, query_next, query_done for the one row it is about; here
  * KT_ERR_NOT_FOUND comes with a detail ("no row in wraps"). */
 enum kt_err query_one(struct store *store, enum store_query which, void *row,
-                      const char *args, ...);
+		      const char *args, ...);
 
 /* Statements that change many rows; *ret_changed is their number. */
 enum store_statement {
-	S_WRAPS_DELETE_TWINS,	/* bbi old new n : deletes at most n wraps under
+	S_WRAPS_DELETE_TWINS,   /* bbi old new n : deletes at most n wraps under
 				 * old whose subject has one under new */
-	S_WRAPS_DELETE_UNDER,	/* bi wrapping_key n : deletes at most n wraps
+	S_WRAPS_DELETE_UNDER,   /* bi wrapping_key n : deletes at most n wraps
 				 * under it */
 	S_WRAPS_DELETE_SUBJECT, /* b subject */
-	S_VERSIONS_DELETE,	/* b secret */
-	S_FAULTS_DELETE,	/* b rotation */
-	S_LEASE_RENEW,		/* ii fence now : renewed = now where the fence
+	S_VERSIONS_DELETE,      /* b secret */
+	S_FAULTS_DELETE,        /* b rotation */
+	S_LEASE_RENEW,          /* ii fence now : renewed = now where the fence
 				 * still is this one */
 	STORE_STATEMENT_MAX_
 };
 
 enum kt_err store_exec(struct store *store, enum store_statement which,
-                       int64_t *ret_changed, const char *args, ...);
+		       int64_t *ret_changed, const char *args, ...);
 
 /* Facts for status and doctor. */
 struct store_info {
@@ -183,7 +183,7 @@ struct store_info {
 	char journal_mode[16];
 	char synchronous[16];
 	int64_t schema;
-	int64_t size; /* bytes of the database file */
+	int64_t size;       /* bytes of the database file */
 	bool wal_reset_bug; /* this library version has it */
 };
 

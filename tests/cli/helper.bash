@@ -58,6 +58,10 @@ vault_new() {
 		cat "$PLACE/init.out"
 		return 1
 	}
+	# Locks of its own: root's would be those of every other test.
+	grep -q '^runtime-dir:' "$KEYTURN_CONFIG" ||
+		printf "runtime-dir: '%s'\n" "$PLACE/run/keyturn" \
+			>>"$KEYTURN_CONFIG"
 }
 
 # vault_setup [OPTION...]: all three, for setup().
@@ -90,7 +94,7 @@ secret_put() {
 
 # sql STATEMENT: what the database says, from outside.
 sql() {
-	sqlite3 -batch "$STORE" "$1"
+	sqlite3 -batch -cmd '.timeout 10000' "$STORE" "$1"
 }
 
 # The objects of the token as pkcs11-tool sees them.

@@ -12,8 +12,6 @@ KILLS=${KEYTURN_TORTURE_KILLS:-50}
 SECRETS=${KEYTURN_TORTURE_SECRETS:-20000}
 SEED=${KEYTURN_TORTURE_SEED:-$RANDOM}
 PROJECTS=4
-LOCKS=/run/keyturn
-[ "$(id -u)" = 0 ] || LOCKS=$XDG_RUNTIME_DIR/keyturn
 
 setup() {
 	vault_setup
@@ -37,7 +35,7 @@ make_files() {
 # Under the lock of keyturn's own processes: a worker of a killed parent may be
 # in its login still.
 checked() {
-	flock "$LOCKS"/module-*.lock "$BIN_DIR/checker" "$STORE" "$MODULE" test \
+	flock "$PLACE"/run/keyturn/*.lock "$BIN_DIR/checker" "$STORE" "$MODULE" test \
 		"$PLACE/credentials/pin" "$@" >"$PLACE/checked" || {
 		cat "$PLACE/checked"
 		return 1
@@ -57,7 +55,7 @@ run_and_kill() {
 			--batch-size 250 >"$PLACE/out" 2>&1 3>&- &
 	fi
 	pid=$!
-	sleep "$(awk -v r=$RANDOM 'BEGIN { print 0.02 + r / 32768 * 1.3 }')"
+	sleep "$(awk -v r="$RANDOM" 'BEGIN { print 0.02 + r / 32768 * 1.3 }')"
 	kill -9 "$pid" 2>/dev/null || true
 	ended=0
 	wait "$pid" || ended=$?

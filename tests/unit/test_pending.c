@@ -91,17 +91,13 @@ enum kt_err kt_rotation_list(struct kt_vault *vault,
 	return KT_OK;
 }
 
-/* As the engine has it: the one at work, else the newest unfinished. */
-enum kt_err kt_rotation_current(struct kt_vault *vault, struct kt_rotation *ret)
+enum kt_err kt_rotation_get(struct kt_vault *vault, const struct kt_id *id,
+			    struct kt_rotation *ret)
 {
-	size_t at = strcspn(listed, "sSbB");
-
 	(void)vault;
-	if (listed[at] == '\0')
-		at = strcspn(listed, "dDcC");
-	if (listed[at] == '\0')
-		return err_raise(KT_ERR_NOT_FOUND, "no rotation is unfinished");
-	*ret = play(at);
+	if (id->bytes[15] >= strlen(listed))
+		return err_raise(KT_ERR_NOT_FOUND, "no such rotation");
+	*ret = play(id->bytes[15]);
 	return KT_OK;
 }
 
@@ -109,18 +105,18 @@ enum kt_err kt_rotation_current(struct kt_vault *vault, struct kt_rotation *ret)
 #define OTHER (-KT_ERR_CONFLICT)
 
 typedef enum kt_err verb(struct cli *cli, enum kt_rotation_kind kind,
-			 struct kt_rotation *ret);
+			 const char *text, struct kt_rotation *ret);
 
 /* The position that is picked, or the error. */
-static int pick(verb *choose, enum kt_rotation_kind kind)
+static int pick(verb *choose, enum kt_rotation_kind kind, const char *text)
 {
 	struct kt_rotation r;
-	enum kt_err err = choose(NULL, kind, &r);
+	enum kt_err err = choose(NULL, kind, text, &r);
 
 	return err == KT_OK ? (int)r.resumed : -(int)err;
 }
 
-static void picks_what_the_engine_takes(void **state)
+static void the_newest_that_fits(void **state)
 {
 	static const struct {
 		const char *list;
@@ -129,99 +125,66 @@ static void picks_what_the_engine_takes(void **state)
 		{"", NONE, NONE, NONE}, {"fr", NONE, NONE, NONE},
 		{"s", 0, 0, NONE},      {"fs", 1, 1, NONE},
 		{"d", NONE, 0, 0},      {"dD", NONE, 0, 0},
-		{"c", 0, 0, 0},         {"b", 0, 0, NONE},
-		{"sD", 0, 0, 1},        {"Ds", 1, 1, 0},
-		{"dC", 1, 0, 0},        {"fdbC", 2, 2, 1},
+		{"c", 0, NONE, 0},      {"b", 0, 0, NONE},
+		{"sD", 0, 0, 1},        {"Ds", 1, 0, 0},
+		{"dC", 1, 0, 0},        {"fdbC", 2, 1, 1},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		listed = cases[i].list;
-		assert_int_equal(pick(pending_resumable, 0), cases[i].resume);
-		assert_int_equal(pick(pending_reversible, 0),
+		assert_int_equal(pick(pending_resumable, 0, NULL),
+				 cases[i].resume);
+		assert_int_equal(pick(pending_reversible, 0, NULL),
 				 cases[i].rollback);
-		assert_int_equal(pick(pending_finishable, 0), cases[i].finish);
+		assert_int_equal(pick(pending_finishable, 0, NULL),
+				 cases[i].finish);
 	}
 }
 
-static void master_refuses_a_projects(void **state)
+static void master_passes_projects_by(void **state)
 {
 	(void)state;
-	listed = "Fs";
-	assert_int_equal(pick(pending_resumable, KT_ROTATION_MASTER), OTHER);
-	assert_string_equal(kt_err_detail(),
-			    "the unfinished rotation is of the key of project "
-			    "'payments'");
-	assert_int_equal(pick(pending_reversible, KT_ROTATION_MASTER), OTHER);
-	assert_int_equal(pick(pending_finishable, KT_ROTATION_MASTER), NONE);
-	listed = "dD";
-	assert_int_equal(pick(pending_finishable, KT_ROTATION_MASTER), OTHER);
-	listed = "SD";
-	assert_int_equal(pick(pending_resumable, KT_ROTATION_MASTER), 0);
-	assert_int_equal(pick(pending_finishable, KT_ROTATION_MASTER), 1);
+	listed = "sdD";
+	assert_int_equal(pick(pending_resumable, KT_ROTATION_MASTER, NULL),
+			 NONE);
+	assert_int_equal(pick(pending_reversible, KT_ROTATION_MASTER, NULL), 2);
+	assert_int_equal(pick(pending_finishable, KT_ROTATION_MASTER, NULL), 2);
 }
 
-static int blocker(enum kt_rotation_kind kind, const char *project)
+static void an_id_is_taken_at_its_word(void **state)
 {
-	const struct rotate_target target = {kind, project};
-	struct kt_rotation r;
-	enum kt_err err = pending_blocker(NULL, &target, &r);
-
-	return err == KT_OK ? (int)r.resumed : -(int)err;
-}
-
-static void blocks_what_must_wait(void **state)
-{
-	static const struct {
-		const char *list;
-		int master, same, another;
-	} cases[] = {
-		{"fFrR", NONE, NONE, NONE},
-		{"s", 0, 0, 0},
-		{"S", 0, 0, 0},
-		{"B", 0, 0, 0},
-		{"D", 0, NONE, NONE},
-		{"d", NONE, 0, NONE},
-		{"c", NONE, 0, NONE},
-		{"dDs", 2, 2, 2},
-		{"dD", 1, 0, NONE},
-	};
+	static const char one[] = "00000000-0000-0000-0000-000000000001";
+	static const char nine[] = "00000000-0000-0000-0000-000000000009";
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		listed = cases[i].list;
-		assert_int_equal(blocker(KT_ROTATION_MASTER, NULL),
-				 cases[i].master);
-		assert_int_equal(blocker(KT_ROTATION_PROJECT, "payments"),
-				 cases[i].same);
-		assert_int_equal(blocker(KT_ROTATION_PROJECT, "web"),
-				 cases[i].another);
-	}
+	listed = "Dd";
+	assert_int_equal(pick(pending_finishable, 0, one), 1);
+	assert_int_equal(pick(pending_finishable, KT_ROTATION_MASTER, one),
+			 OTHER);
+	assert_int_equal(pick(pending_reversible, 0, nine), NONE);
+	assert_int_equal(pick(pending_resumable, 0, "last"), -KT_ERR_USAGE);
 }
 
-static void refusal_names_who_and_since_when(void **state)
+static void a_project_finds_its_own(void **state)
 {
 	struct kt_rotation r;
 
 	(void)state;
-	listed = "D";
-	r = play(0);
-	assert_int_equal(pending_refuse(&r), KT_ERR_BUSY);
-	assert_string_equal(kt_err_detail(),
-			    "the rotation of the master key by alice@host, "
-			    "begun 1970-01-01T00:16:40Z, is not finished "
-			    "(draining)");
-	assert_string_equal(kt_err_hint(), "keyturn master finish, or keyturn "
-					   "master rollback");
+	listed = "Sfd";
+	assert_int_equal(pending_of_project(NULL, "payments", &r), KT_OK);
+	assert_int_equal(r.resumed, 2);
+	assert_int_equal(pending_of_project(NULL, "other", &r),
+			 KT_ERR_NOT_FOUND);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(picks_what_the_engine_takes),
-		cmocka_unit_test(master_refuses_a_projects),
-		cmocka_unit_test(blocks_what_must_wait),
-		cmocka_unit_test(refusal_names_who_and_since_when),
+		cmocka_unit_test(the_newest_that_fits),
+		cmocka_unit_test(master_passes_projects_by),
+		cmocka_unit_test(an_id_is_taken_at_its_word),
+		cmocka_unit_test(a_project_finds_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

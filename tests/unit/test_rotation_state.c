@@ -24,19 +24,24 @@ static const struct {
 	{KT_ROTATION_STAGING, 1, {EVENT_KEYED}},
 	{KT_ROTATION_STAGED, 2, {EVENT_KEYED, EVENT_STAGED}},
 	{KT_ROTATION_VERIFIED, 3, {EVENT_KEYED, EVENT_STAGED, EVENT_VERIFIED}},
-	{KT_ROTATION_DRAINING, 4,
+	{KT_ROTATION_DRAINING,
+	 4,
 	 {EVENT_KEYED, EVENT_STAGED, EVENT_VERIFIED, EVENT_ACTIVATED}},
-	{KT_ROTATION_CONTRACTING, 5,
+	{KT_ROTATION_CONTRACTING,
+	 5,
 	 {EVENT_KEYED, EVENT_STAGED, EVENT_VERIFIED, EVENT_ACTIVATED,
 	  EVENT_CONTRACTING}},
-	{KT_ROTATION_CONTRACTED, 6,
+	{KT_ROTATION_CONTRACTED,
+	 6,
 	 {EVENT_KEYED, EVENT_STAGED, EVENT_VERIFIED, EVENT_ACTIVATED,
 	  EVENT_CONTRACTING, EVENT_CONTRACTED}},
-	{KT_ROTATION_DESTROYED, 7,
+	{KT_ROTATION_DESTROYED,
+	 7,
 	 {EVENT_KEYED, EVENT_STAGED, EVENT_VERIFIED, EVENT_ACTIVATED,
 	  EVENT_CONTRACTING, EVENT_CONTRACTED, EVENT_DESTROYED}},
 	{KT_ROTATION_ROLLING_BACK, 1, {EVENT_ROLLBACK_STARTED}},
-	{KT_ROTATION_ROLLED_BACK, 2,
+	{KT_ROTATION_ROLLED_BACK,
+	 2,
 	 {EVENT_ROLLBACK_STARTED, EVENT_ROLLED_BACK}},
 };
 
@@ -47,8 +52,8 @@ static struct rotation_row record_in(size_t path)
 	struct rotation_row row = {.planned = 1, .grace = GRACE};
 
 	for (size_t i = 0; i < paths[path].count; i++)
-		assert_int_equal(
-			rotation_apply(&row, paths[path].path[i], NOW), KT_OK);
+		assert_int_equal(rotation_apply(&row, paths[path].path[i], NOW),
+				 KT_OK);
 	return row;
 }
 
@@ -89,7 +94,7 @@ static void only_allowed_events_change_it(void **state)
 			if (allowed[e][paths[i].phase] == '1') {
 				assert_int_equal(err, KT_OK);
 				assert_int_not_equal(rotation_phase(&row),
-				                     paths[i].phase);
+						     paths[i].phase);
 			} else {
 				assert_int_equal(err, KT_ERR_CONFLICT);
 				assert_memory_equal(&row, &before, sizeof(row));
@@ -118,7 +123,7 @@ static void each_phase_has_its_action(void **state)
 		struct rotation_row row = record_in(i);
 
 		assert_int_equal(rotation_next(&row, NOW),
-		                 next_action[paths[i].phase]);
+				 next_action[paths[i].phase]);
 	}
 }
 
@@ -143,8 +148,8 @@ static void names_are_complete(void **state)
 			kt_rotation_phase_name((enum kt_rotation_phase)p));
 	for (int e = 0; e < ROTATION_EVENT_MAX_; e++)
 		assert_non_null(rotation_event_name((enum rotation_event)e));
-	assert_string_equal(
-		kt_rotation_phase_name(KT_ROTATION_PHASE_MAX_), "unknown");
+	assert_string_equal(kt_rotation_phase_name(KT_ROTATION_PHASE_MAX_),
+			    "unknown");
 }
 
 int main(void)

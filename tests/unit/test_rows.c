@@ -185,6 +185,51 @@ static void what_does_not_fit_is_refused(void **state)
 	}
 }
 
+/* Reads the whole of a text file; the caller frees it. */
+static char *slurp(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	size_t room = 1 << 20, len;
+	char *text = calloc(1, room);
+
+	assert_non_null(file);
+	assert_non_null(text);
+	len = fread(text, 1, room - 1, file);
+	assert_in_range(len, 1, room - 2);
+	fclose(file);
+	return text;
+}
+
+/* Each table has its chapter, and each column stands in it. */
+static void the_document_names_every_column(void **state)
+{
+	CLEANUP(freep) char *text = slurp("docs/formats.md");
+
+	(void)state;
+	for (int type = 0; type < ROW_COUNT; type++) {
+		const struct row_desc *desc = row_desc((enum row_type)type);
+		char head[64], name[64];
+		char *chapter, *end;
+
+		snprintf(head, sizeof(head), "\n### `%s`\n", desc->table);
+		chapter = strstr(text, head);
+		if (chapter == NULL)
+			fail_msg("no chapter on %s", desc->table);
+		end = strstr(chapter + 1, "\n### ");
+		if (end != NULL)
+			*end = '\0';
+		for (size_t i = 0; i < desc->columns; i++) {
+			snprintf(name, sizeof(name), "`%s`",
+				 desc->column[i].name);
+			if (strstr(chapter, name) == NULL)
+				fail_msg("%s.%s is not in the document",
+					 desc->table, desc->column[i].name);
+		}
+		if (end != NULL)
+			*end = '\n';
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +240,7 @@ int main(void)
 		cmocka_unit_test(values_come_back),
 		cmocka_unit_test(zero_times_and_ids_are_null),
 		cmocka_unit_test(what_does_not_fit_is_refused),
+		cmocka_unit_test(the_document_names_every_column),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

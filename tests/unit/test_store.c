@@ -219,8 +219,9 @@ static void projects_and_secrets_come_back(void **state)
 	insert(s, ROW_SECRET, &b);
 	insert(s, ROW_SECRET, &a);
 	EXPECT(s, ROW_PROJECT, Q_PROJECT, ("b", &gone.id), (&gone));
-	EXPECT(s, ROW_PROJECT, Q_PROJECT_BY_NAME, ("s", "alpha"), (&alpha));
-	EXPECT_NONE(s, ROW_PROJECT, Q_PROJECT_BY_NAME, ("s", "ALPHA"));
+	EXPECT(s, ROW_PROJECT, Q_PROJECTS_BY_NAME, ("s", "alpha"),
+	       (&gone, &alpha));
+	EXPECT_NONE(s, ROW_PROJECT, Q_PROJECTS_BY_NAME, ("s", "ALPHA"));
 	EXPECT(s, ROW_PROJECT, Q_PROJECTS, (""), (&beta, &alpha));
 	EXPECT_COUNT(s, Q_PROJECT_COUNT, (""), 2);
 	EXPECT(s, ROW_SECRET, Q_SECRET, ("b", &a.id), (&a));

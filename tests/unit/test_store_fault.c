@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -226,7 +227,7 @@ static void a_lost_transaction_stays_lost(void **state)
 		   KT_ERR_STORE);
 	assert_err(store_commit(&tx), KT_ERR_STORE);
 	insert(fixture->store, ROW_PROJECT, &row);
-	assert_err(query_one(fixture->store, Q_PROJECT_BY_NAME, &row, "s",
+	assert_err(query_one(fixture->store, Q_PROJECTS_BY_NAME, &row, "s",
 			     "alpha"),
 		   KT_ERR_NOT_FOUND);
 }
@@ -275,6 +276,17 @@ static enum kt_err hold_transaction(struct store *store, int ready)
 		pause();
 }
 
+/* A child that does not outlive a test that failed. */
+static pid_t fork_bound(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
 /* A child that deletes every wrap under master 1 and never commits. */
 static pid_t start_writer(struct fixture *fixture)
 {
@@ -283,8 +295,7 @@ static pid_t start_writer(struct fixture *fixture)
 	char byte;
 
 	assert_int_equal(pipe(ends), 0);
-	pid = fork();
-	assert_true(pid >= 0);
+	pid = fork_bound();
 	if (pid == 0) {
 		struct store *store = fixture_connect(fixture, 0);
 
@@ -367,8 +378,7 @@ static void backups_are_whole_while_others_write(void **state)
 
 	insert_masters(fixture->store);
 	store_close(fixture->store);
-	pid = fork();
-	assert_true(pid >= 0);
+	pid = fork_bound();
 	if (pid == 0)
 		_exit(write_for_ever(fixture_connect(fixture, 0)) == KT_OK);
 	fixture->store = fixture_connect(fixture, 0);

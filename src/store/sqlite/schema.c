@@ -98,6 +98,7 @@ static const char version_1[] =
 	MAC("mac")
 ") STRICT, WITHOUT ROWID;"
 "CREATE UNIQUE INDEX projects_name ON projects (name) WHERE deleted IS NULL;"
+"CREATE INDEX projects_any_name ON projects (name, id);"
 
 "CREATE TABLE secrets ("
 	ID("id") " PRIMARY KEY, "

@@ -61,8 +61,8 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 	[Q_WRAP_MISSING_COUNT] = "SELECT count(*) FROM wraps AS w"
 				 " WHERE wrapping_key = ?1 AND NOT " TWIN("?2"),
 	[Q_PROJECT] = "SELECT %c FROM projects WHERE id = ?1",
-	[Q_PROJECT_BY_NAME] = "SELECT %c FROM projects"
-			      " WHERE name = ?1 AND deleted IS NULL",
+	[Q_PROJECTS_BY_NAME] = "SELECT %c FROM projects WHERE name = ?1"
+			       " ORDER BY id",
 	[Q_PROJECTS] = "SELECT %c FROM projects WHERE deleted IS NULL"
 		       " ORDER BY name",
 	[Q_PROJECT_COUNT] = "SELECT count(*) FROM projects"
