@@ -5,7 +5,7 @@
 # To build the command, the library and the manual pages.
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config scdoc
-	libp11-kit-dev libssl-dev libsqlite3-dev libcyaml-dev libjansson-dev
+	libp11-kit-dev libssl-dev libsqlite3-dev libcyaml-dev libyaml-dev libjansson-dev
 	libsmartcols-dev zlib1g-dev)
 
 package_there() {
