@@ -15,18 +15,39 @@
  * an object all the same. */
 #define NO_CLASS CK_UNAVAILABLE_INFORMATION
 
+/* *ret: the object has this attribute, and attr holds it. Most objects lack
+ * some of what is asked for, and such a refusal must not cost the session. What
+ * fails in a way that object or token could be the cause of is asked twice, or
+ * a sick token would make a bad key look good. */
+static enum kt_err read_attribute(struct session *s, CK_OBJECT_HANDLE object,
+				  CK_ATTRIBUTE *attr, bool *ret)
+{
+	const CK_ULONG room = attr->ulValueLen;
+	enum kt_err err = KT_OK;
+
+	for (int i = 0; i < 2; i++) {
+		attr->ulValueLen = room;
+		err = CALL(s, C_GetAttributeValue, object, attr, 1);
+		if (err != KT_ERR_TOKEN || !s->ambiguous)
+			break;
+	}
+	if (err == KT_ERR_POLICY || (err == KT_ERR_TOKEN && s->ambiguous))
+		s->broken = false;
+	else
+		TRY(err);
+	*ret = err == KT_OK;
+	return KT_OK;
+}
+
 static enum kt_err object_class(struct session *s, CK_OBJECT_HANDLE object,
 				CK_OBJECT_CLASS *ret)
 {
 	CK_OBJECT_CLASS class = 0;
 	CK_ATTRIBUTE attr = {CKA_CLASS, &class, sizeof(class)};
-	enum kt_err err = CALL(s, C_GetAttributeValue, object, &attr, 1);
-	bool unreadable =
-		err == KT_ERR_POLICY || (err == KT_ERR_TOKEN && s->ambiguous);
+	bool there;
 
-	if (!unreadable)
-		TRY(err);
-	*ret = unreadable ? NO_CLASS : class;
+	TRY(read_attribute(s, object, &attr, &there));
+	*ret = there ? class : NO_CLASS;
 	return KT_OK;
 }
 
@@ -250,38 +271,64 @@ static const char *class_name(CK_OBJECT_CLASS class)
 	}
 }
 
-/* False for what the object does not have. A refused read must not cost the
- * session: most objects lack some of these. */
-static bool read_flag(struct session *s, CK_OBJECT_HANDLE object,
-		      CK_ATTRIBUTE_TYPE type)
+static enum kt_err read_flag(struct session *s, CK_OBJECT_HANDLE object,
+			     CK_ATTRIBUTE_TYPE type, bool *ret)
 {
 	CK_BBOOL value = CK_FALSE;
 	CK_ATTRIBUTE attr = {type, &value, sizeof(value)};
-	CK_RV rv = s->p11->C_GetAttributeValue(s->handle, object, &attr, 1);
+	bool there;
 
-	return rv == CKR_OK && value != CK_FALSE;
+	TRY(read_attribute(s, object, &attr, &there));
+	*ret = there && value != CK_FALSE;
+	return KT_OK;
 }
 
-static void read_label(struct session *s, CK_OBJECT_HANDLE object, char *ret,
-		       size_t size)
+static enum kt_err read_flags(struct session *s, CK_OBJECT_HANDLE object,
+			      struct token_object *ret)
+{
+	const struct {
+		CK_ATTRIBUTE_TYPE type;
+		bool *flag;
+	} flags[] = {
+		{CKA_WRAP, &ret->wrap},
+		{CKA_UNWRAP, &ret->unwrap},
+		{CKA_ENCRYPT, &ret->encrypt},
+		{CKA_DECRYPT, &ret->decrypt},
+		{CKA_SIGN, &ret->sign},
+		{CKA_SENSITIVE, &ret->sensitive},
+		{CKA_EXTRACTABLE, &ret->extractable},
+		{CKA_PRIVATE, &ret->private_object},
+		{CKA_LOCAL, &ret->local},
+	};
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		TRY(read_flag(s, object, flags[i].type, flags[i].flag));
+	return KT_OK;
+}
+
+static enum kt_err read_label(struct session *s, CK_OBJECT_HANDLE object,
+			      char *ret, size_t size)
 {
 	CK_UTF8CHAR label[256];
 	CK_ATTRIBUTE attr = {CKA_LABEL, label, sizeof(label)};
+	bool there;
 
-	if (s->p11->C_GetAttributeValue(s->handle, object, &attr, 1) != CKR_OK)
-		attr.ulValueLen = 0;
-	text_unpad(ret, size, label, attr.ulValueLen);
+	TRY(read_attribute(s, object, &attr, &there));
+	text_unpad(ret, size, label, there ? attr.ulValueLen : 0);
+	return KT_OK;
 }
 
-static void read_id(struct session *s, CK_OBJECT_HANDLE object,
-		    struct kt_id *ret)
+static enum kt_err read_id(struct session *s, CK_OBJECT_HANDLE object,
+			   struct kt_id *ret)
 {
 	uint8_t id[64];
 	CK_ATTRIBUTE attr = {CKA_ID, id, sizeof(id)};
-	CK_RV rv = s->p11->C_GetAttributeValue(s->handle, object, &attr, 1);
+	bool there;
 
-	if (rv == CKR_OK && attr.ulValueLen == KT_ID_LEN)
+	TRY(read_attribute(s, object, &attr, &there));
+	if (there && attr.ulValueLen == KT_ID_LEN)
 		memcpy(ret->bytes, id, KT_ID_LEN);
+	return KT_OK;
 }
 
 static enum kt_err describe(struct session *s, CK_OBJECT_HANDLE object,
@@ -290,19 +337,10 @@ static enum kt_err describe(struct session *s, CK_OBJECT_HANDLE object,
 	CK_OBJECT_CLASS class;
 
 	TRY(object_class(s, object, &class));
-	*ret = (struct token_object){
-		.wrap = read_flag(s, object, CKA_WRAP),
-		.unwrap = read_flag(s, object, CKA_UNWRAP),
-		.encrypt = read_flag(s, object, CKA_ENCRYPT),
-		.decrypt = read_flag(s, object, CKA_DECRYPT),
-		.sign = read_flag(s, object, CKA_SIGN),
-		.sensitive = read_flag(s, object, CKA_SENSITIVE),
-		.extractable = read_flag(s, object, CKA_EXTRACTABLE),
-		.private_object = read_flag(s, object, CKA_PRIVATE),
-		.local = read_flag(s, object, CKA_LOCAL),
-	};
-	read_id(s, object, &ret->cka_id);
-	read_label(s, object, ret->label, sizeof(ret->label));
+	*ret = (struct token_object){0};
+	TRY(read_flags(s, object, ret));
+	TRY(read_id(s, object, &ret->cka_id));
+	TRY(read_label(s, object, ret->label, sizeof(ret->label)));
 	text_cut(ret->class_name, sizeof(ret->class_name), class_name(class));
 	return KT_OK;
 }

@@ -86,6 +86,13 @@ enum kt_err module_initialize(struct module *module)
 	return KT_OK;
 }
 
+enum kt_err module_require(const struct module *module)
+{
+	if (module->initialized)
+		return KT_OK;
+	return err_raise(KT_ERR_TOKEN, "the module could not be started again");
+}
+
 void module_finalize(struct module *module)
 {
 	if (module->initialized)

@@ -50,9 +50,10 @@ DEFINE_CLEANUP(struct session, session_release)
 
 /* Translates a return code by table, marks the session broken after any error
  * and raises "C_WrapKey: CKR_..." as KT_ERR_SESSION (lost; see token_retry),
- * KT_ERR_TOKEN, KT_ERR_PIN, KT_ERR_INTEGRITY (this blob), KT_ERR_MEMORY or
- * KT_ERR_POLICY (template, mechanism, attribute or function refused). session
- * is NULL for functions without one: C_OpenSession, C_GetTokenInfo. */
+ * KT_ERR_TOKEN, KT_ERR_PIN, KT_ERR_INTEGRITY (this blob; of C_UnwrapKey and
+ * C_Decrypt alone), KT_ERR_MEMORY or KT_ERR_POLICY (template, mechanism,
+ * attribute or function refused). session is NULL for functions without one:
+ * C_OpenSession, C_GetTokenInfo. */
 enum kt_err p11_result(struct session *session, const char *function, CK_RV rv);
 
 /* CALL(s, C_WrapKey, &mechanism, ...): the session handle goes first. */

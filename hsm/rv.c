@@ -5,6 +5,7 @@
 #include "hsm/p11.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* PKCS#11 2.40 and 3.0 names that p11-kit 0.24 has not. */
 #ifndef CKR_COPY_PROHIBITED
@@ -177,6 +178,13 @@ static enum rv_class classify(CK_RV rv)
 	return known != NULL ? known->class : RV_UNCLEAR;
 }
 
+/* Only these are given a blob or ciphertext of ours that may be bad. */
+static bool takes_blob(const char *function)
+{
+	return strcmp(function, "C_UnwrapKey") == 0 ||
+	       strcmp(function, "C_Decrypt") == 0;
+}
+
 enum kt_err p11_result(struct session *session, const char *function, CK_RV rv)
 {
 	enum rv_class class;
@@ -184,6 +192,8 @@ enum kt_err p11_result(struct session *session, const char *function, CK_RV rv)
 	if (rv == CKR_OK)
 		return KT_OK;
 	class = classify(rv);
+	if (class == RV_BLOB && !takes_blob(function))
+		class = RV_DEVICE;
 	if (session != NULL) {
 		session->broken = true;
 		session->ambiguous = class == RV_UNCLEAR;

@@ -20,6 +20,7 @@ enum kt_err session_open(struct token *token, CK_FLAGS flags,
 	CK_SESSION_HANDLE handle = CK_INVALID_HANDLE;
 	CK_RV rv;
 
+	TRY(module_require(&token->module));
 	rv = token->module.p11->C_OpenSession(token->slot.id,
 					      flags | CKF_SERIAL_SESSION, NULL,
 					      NULL, &handle);

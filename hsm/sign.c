@@ -1,13 +1,27 @@
 /*
  * What the token computes with keys that never leave it, but for wrapping:
  * MACs, signatures, random bytes. Outputs have fixed room; a length that is
- * not the algorithm's is an error.
+ * not the algorithm's is an error. A MAC is computed twice: every row is judged
+ * by keys that come from one, and a token that slipped once would make all of
+ * them look corrupt.
  */
 #include <string.h>
 
+#include "base/secret.h"
 #include "hsm/state.h"
 
 #define SIGN_MAX 512
+#define MAC_LEN 32
+
+/* What the token gave back; a MAC may be a key. */
+struct signature {
+	uint8_t bytes[SIGN_MAX];
+};
+
+static void signature_done(struct signature *signature)
+{
+	wipe(signature, sizeof(*signature));
+}
 
 struct sign_args {
 	CK_OBJECT_CLASS class;
@@ -19,21 +33,43 @@ struct sign_args {
 	size_t ret_len; /* what it must be */
 };
 
-static enum kt_err sign_op(struct session *s, void *arg)
+static enum kt_err sign(struct session *s, const struct sign_args *args,
+			struct signature *ret)
 {
-	const struct sign_args *args = arg;
 	CK_MECHANISM mechanism = {args->mechanism, NULL, 0};
-	uint8_t room[SIGN_MAX];
-	CK_ULONG len = sizeof(room);
+	CK_ULONG len = sizeof(ret->bytes);
 	CK_OBJECT_HANDLE key;
 
 	TRY(object_find(s, args->class, args->cka_id, &key));
 	TRY(CALL(s, C_SignInit, &mechanism, key));
-	TRY(CALL(s, C_Sign, (void *)args->data, args->len, room, &len));
+	TRY(CALL(s, C_Sign, (void *)args->data, args->len, ret->bytes, &len));
 	if (len != args->ret_len)
 		return err_raise(KT_ERR_TOKEN, "C_Sign: %lu bytes, not %zu",
 				 len, args->ret_len);
-	memcpy(args->ret, room, len);
+	return KT_OK;
+}
+
+static enum kt_err sign_op(struct session *s, void *arg)
+{
+	CLEANUP(signature_done) struct signature signature;
+	const struct sign_args *args = arg;
+
+	TRY(sign(s, args, &signature));
+	memcpy(args->ret, signature.bytes, args->ret_len);
+	return KT_OK;
+}
+
+static enum kt_err mac_op(struct session *s, void *arg)
+{
+	CLEANUP(signature_done) struct signature mac, again;
+	const struct sign_args *args = arg;
+
+	TRY(sign(s, args, &mac));
+	TRY(sign(s, args, &again));
+	if (memcmp(mac.bytes, again.bytes, args->ret_len) != 0)
+		return err_raise(KT_ERR_TOKEN,
+				 "C_Sign: two MACs of the same data differ");
+	memcpy(args->ret, mac.bytes, args->ret_len);
 	return KT_OK;
 }
 
@@ -41,9 +77,10 @@ enum kt_err token_mac(struct token *token, const struct kt_id *cka_id,
 		      const void *data, size_t len, uint8_t ret[32])
 {
 	struct sign_args args = {
-		CKO_SECRET_KEY, CKM_SHA256_HMAC, cka_id, data, len, ret, 32};
+		CKO_SECRET_KEY, CKM_SHA256_HMAC, cka_id, data, len, ret,
+		MAC_LEN};
 
-	return token_retry(token, sign_op, &args);
+	return token_retry(token, mac_op, &args);
 }
 
 enum kt_err token_sign(struct token *token, const struct kt_id *cka_id,

@@ -191,6 +191,7 @@ enum kt_err token_info(struct token *token, struct kt_token_info *ret)
 	CK_INFO library;
 
 	TRY(module_lock(token, LOCK_MODE_SHARED, &lock));
+	TRY(module_require(&token->module));
 	TRY(p11_result(NULL, "C_GetTokenInfo",
 		       p11->C_GetTokenInfo(token->slot.id, &from)));
 	TRY(p11_result(NULL, "C_GetInfo", p11->C_GetInfo(&library)));

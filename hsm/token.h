@@ -101,7 +101,8 @@ enum kt_err token_objects(struct token *token,
 					      const struct token_object *o),
 			  void *arg);
 
-/* HMAC-SHA-256 with a row-MAC key on the token. */
+/* HMAC-SHA-256 with a row-MAC key on the token, computed twice: KT_ERR_TOKEN
+ * when the two differ. */
 enum kt_err token_mac(struct token *token, const struct kt_id *cka_id,
 		      const void *data, size_t len, uint8_t ret[32]);
 

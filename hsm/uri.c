@@ -89,6 +89,19 @@ static enum kt_err check_part(const char *text, size_t len, bool query,
 	return KT_OK;
 }
 
+/* p11-kit takes blanks out before it reads: "token= " would name every
+ * unlabelled token and "my token" another one. */
+static enum kt_err refuse_blanks(const char *uri)
+{
+	for (; *uri != '\0'; uri++) {
+		if ((unsigned char)*uri <= ' ' || *uri == 0x7f)
+			return err_raise(KT_ERR_CONFIG,
+					 "token URI: a blank is written %%20, "
+					 "and there are no control characters");
+	}
+	return KT_OK;
+}
+
 static enum kt_err check_attributes(const char *uri)
 {
 	const char *path = uri + strlen(SCHEME);
@@ -116,6 +129,7 @@ enum kt_err token_uri_parse(const char *text, P11KitUri **ret)
 	if (text == NULL || strncasecmp(text, SCHEME, strlen(SCHEME)) != 0)
 		return err_raise(KT_ERR_CONFIG,
 				 "token URI does not begin with " SCHEME);
+	TRY(refuse_blanks(text));
 	TRY(check_attributes(text));
 	uri = p11_kit_uri_new();
 	if (uri == NULL)

@@ -73,16 +73,20 @@ enum kt_err worker_put_hello(struct wire *wire,
 
 enum kt_err worker_get_hello(struct wire *wire, struct worker_hello *ret)
 {
+	struct worker_hello hello = {0};
+
 	if (wire_type(wire) != WIRE_HELLO)
 		return err_raise(KT_ERR_IO, "a frame of the wrong type");
-	wire_get_text(wire, ret->uri, sizeof(ret->uri));
-	wire_get_text(wire, ret->module, sizeof(ret->module));
-	wire_get_text(wire, ret->runtime_dir, sizeof(ret->runtime_dir));
-	ret->max_sessions = wire_get_u32(wire);
-	ret->last_try = wire_get_bool(wire);
-	get_key(wire, &ret->old_key);
-	get_key(wire, &ret->new_key);
-	return wire_finish(wire);
+	wire_get_text(wire, hello.uri, sizeof(hello.uri));
+	wire_get_text(wire, hello.module, sizeof(hello.module));
+	wire_get_text(wire, hello.runtime_dir, sizeof(hello.runtime_dir));
+	hello.max_sessions = wire_get_u32(wire);
+	hello.last_try = wire_get_bool(wire);
+	get_key(wire, &hello.old_key);
+	get_key(wire, &hello.new_key);
+	TRY(wire_finish(wire));
+	*ret = hello;
+	return KT_OK;
 }
 
 enum kt_err worker_put_batch(struct wire *wire, uint64_t number,

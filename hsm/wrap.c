@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/crash.h"
 #include "hsm/wrap_key.h"
 
 /* Unwraps with from, wraps with to. */
@@ -19,7 +20,10 @@ static enum kt_err rewrap(struct session *s, struct wrap_key *from,
 	CLEANUP(object_drop) struct object object = {0};
 
 	TRY(subject_unwrap(from, s, blob, USE_REWRAP, from->mech, &object));
-	return subject_wrap(to, s, object.handle, ret);
+	CRASH_POINT("rewrap.unwrapped");
+	TRY(subject_wrap(to, s, object.handle, ret));
+	CRASH_POINT("rewrap.wrapped");
+	return KT_OK;
 }
 
 /* The same key wrapped by the same mechanism twice gives the same bytes: that
@@ -125,6 +129,7 @@ enum kt_err wrap_copy(struct wrap_key *from, struct wrap_key *to,
 
 	TRY(same_subject(from, to));
 	TRY(token_retry(from->token, copy_in, &op));
+	CRASH_POINT("rewrap.copied");
 	*ret = op.out;
 	return KT_OK;
 }

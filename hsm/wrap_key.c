@@ -110,14 +110,9 @@ enum kt_err subject_wrap(struct wrap_key *key, struct session *s,
 	struct blob blob = {0};
 	CK_ULONG len = sizeof(blob.data);
 	CK_OBJECT_HANDLE handle;
-	enum kt_err err;
 
 	TRY(wrap_key_handle(key, s, &handle));
-	err = CALL(s, C_WrapKey, &mechanism, handle, subject, blob.data, &len);
-	/* No blob went in: "bad data" is the token's trouble. */
-	if (err == KT_ERR_INTEGRITY)
-		return err_prefix(KT_ERR_TOKEN, "wrapping");
-	TRY(err);
+	TRY(CALL(s, C_WrapKey, &mechanism, handle, subject, blob.data, &len));
 	if (len != mech->size)
 		return err_raise(KT_ERR_TOKEN,
 				 "%s makes %lu bytes of a 32-byte key, not %lu",

@@ -3,6 +3,8 @@
 #define KEYTURN_KEYTURN_H
 
 #include <keyturn/audit.h>
+#include <keyturn/backup.h>
+#include <keyturn/compromise.h>
 #include <keyturn/error.h>
 #include <keyturn/project.h>
 #include <keyturn/rotation.h>

@@ -49,6 +49,9 @@ struct kt_rotation {
 	int64_t grace;       /* seconds between cut-over and contraction */
 	int64_t resumed;     /* how often */
 	int64_t rows_failed; /* quarantined now */
+	/* After a compromise of the old key: values encrypted again under new
+	 * data keys, and when the last one was. */
+	int64_t reencrypted, values_reencrypted;
 	size_t legs;
 	struct kt_rotation_leg leg[KT_ROTATION_LEGS_MAX];
 };
@@ -66,7 +69,10 @@ struct kt_rotate_options {
 	int64_t batch_size; /* rows, 1 to 10000; 0: 1000 */
 	int jobs;           /* worker processes, 1 to 64; 0: one per core */
 	const char *reason;
-	int64_t grace; /* seconds */
+	int64_t grace; /* seconds; none where the old key is compromised */
+	/* With rows in quarantine: also read back and prove the good ones. The
+	 * rotation does not get beyond staging all the same. */
+	bool skip_quarantined;
 };
 
 /* What a rotation would do, for the question before it. KT_ERR_BUSY names the
@@ -80,6 +86,7 @@ struct kt_rotation_plan {
 	int64_t batch_size;
 	int jobs;
 	int64_t access_tokens; /* that the cut-over would revoke */
+	bool compromised;      /* the old key is: no grace time, no way back */
 };
 
 enum kt_err kt_rotation_plan(struct kt_vault *vault, enum kt_rotation_kind kind,
@@ -150,9 +157,39 @@ enum kt_err kt_master_list(struct kt_vault *vault,
 					       const struct kt_key *key),
 			   void *arg);
 
+/* What a verification found of one key. */
+struct kt_verification {
+	struct kt_key key;
+	int64_t rows;   /* under it, that were looked at */
+	int64_t twins;  /* of them: compared with a row under another key */
+	int64_t faults; /* rows that do not hold */
+};
+
+/* Proves every row under a master key version (0: the one that serves): its
+ * MAC, that it unwraps, and where its subject has a row under another key,
+ * that both hold the same key. Reads only; works beside a rotation. each() is
+ * called for each key of the version, fault() names each bad row;
+ * KT_ERR_INTEGRITY when there was one. */
+enum kt_err kt_master_verify(
+	struct kt_vault *vault, int64_t version,
+	const struct kt_rotate_options *options,
+	const struct kt_progress *progress,
+	enum kt_err (*each)(void *arg, const struct kt_verification *v),
+	void (*fault)(void *arg, const char *text), void *arg);
+
+/* The same for the rows under the keys of a project that are not destroyed. */
+enum kt_err kt_project_verify(
+	struct kt_vault *vault, const char *project,
+	const struct kt_rotate_options *options,
+	const struct kt_progress *progress,
+	enum kt_err (*each)(void *arg, const struct kt_verification *v),
+	void (*fault)(void *arg, const char *text), void *arg);
+
 /* Destroys the token objects of a version after recounting every row that
- * could need it; looks again after a reload. KT_ERR_CONFLICT while a row or an
- * unfinished rotation needs it. */
-enum kt_err kt_master_destroy(struct kt_vault *vault, int64_t version);
+ * could need it; looks again after a reload. KT_ERR_CONFLICT while a row, an
+ * unfinished rotation or, without ignore_backups, a backup that is not expired
+ * needs it. */
+enum kt_err kt_master_destroy(struct kt_vault *vault, int64_t version,
+			      bool ignore_backups);
 
 #endif

@@ -16,6 +16,7 @@
 #define KT_ID_TEXT_LEN 36 /* 8-4-4-4-12 */
 #define KT_NAME_MAX 255   /* bytes, without the NUL */
 #define KT_VALUE_MAX (1024 * 1024)
+#define KT_BACKUP_FILE_MAX 1023 /* bytes of its name, without the NUL */
 
 /* UUIDv7 (RFC 9562) for what keyturn names, 16 random bytes for a CKA_ID. */
 struct kt_id {

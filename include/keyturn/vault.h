@@ -128,17 +128,6 @@ enum kt_err kt_doctor(const struct kt_params *params,
 					  const struct kt_check *check),
 		      void *arg);
 
-struct kt_backup {
-	int64_t created;
-	int64_t size; /* bytes */
-	char sha256[65];
-};
-
-/* Copies the database while it is in use; the file must not exist. Complete
- * and synced when it returns. */
-enum kt_err kt_backup_create(struct kt_vault *vault, const char *path,
-			     struct kt_backup *ret);
-
 /* "0.1.0" */
 const char *kt_version(void);
 

@@ -86,28 +86,24 @@ void hex_encode(const uint8_t *data, size_t len, char *ret)
 	ret[2 * len] = '\0';
 }
 
-static int hex_digit(char c)
+/* Of a digit. */
+static uint8_t hex_value(char c)
 {
 	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+		return (uint8_t)(c - '0');
+	return (uint8_t)((c | 0x20) - 'a' + 10);
 }
 
 bool hex_decode(const char *text, uint8_t *ret, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		int high = hex_digit(text[2 * i]);
-		int low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
+	size_t digits = strspn(text, "0123456789abcdefABCDEF");
 
-		if (low < 0)
-			return false;
-		ret[i] = (uint8_t)(high << 4 | low);
-	}
-	return text[2 * len] == '\0';
+	if (digits != 2 * len || text[digits] != '\0')
+		return false;
+	for (size_t i = 0; i < len; i++)
+		ret[i] = (uint8_t)(hex_value(text[2 * i]) << 4 |
+				   hex_value(text[2 * i + 1]));
+	return true;
 }
 
 /* Divides the big-endian number in place; returns the remainder. */

@@ -153,6 +153,43 @@ enum kt_err file_write_new(const char *path, const void *data, size_t len)
 	return err;
 }
 
+static enum kt_err copy_fd(int from, int to)
+{
+	uint8_t buffer[65536];
+	ssize_t n;
+
+	while ((n = read(from, buffer, sizeof(buffer))) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_errno("cannot read");
+		TRY(fd_write_all(to, buffer, (size_t)n));
+	}
+	if (fsync(to) != 0)
+		return err_errno("cannot sync");
+	return KT_OK;
+}
+
+enum kt_err file_copy_new(const char *from, const char *to)
+{
+	CLEANUP(fd_close) int in = open(from, O_RDONLY | O_CLOEXEC);
+	CLEANUP(fd_close) int out = -1;
+	enum kt_err err;
+
+	if (in < 0)
+		return err_errno("cannot open %s", from);
+	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		   0600);
+	if (out < 0)
+		return err_errno("cannot create %s", to);
+	err = copy_fd(in, out);
+	if (err != KT_OK) {
+		unlink(to);
+		return err_prefix(err, "%s to %s", from, to);
+	}
+	return dir_sync(to);
+}
+
 static enum kt_err digest_fd(int fd, const char *path, EVP_MD_CTX *ctx,
 			     int64_t *ret_size)
 {

@@ -29,6 +29,9 @@ bool file_exists(const char *path);
  * it is there: nothing is overwritten. */
 enum kt_err file_write_new(const char *path, const void *data, size_t len);
 
+/* Copies a file into a new one, likewise. */
+enum kt_err file_copy_new(const char *from, const char *to);
+
 /* All of len, restarted after signals. */
 enum kt_err fd_write_all(int fd, const void *data, size_t len);
 

@@ -11,17 +11,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Otherwise the database could be opened as descriptor 2. */
+/* Otherwise the database could be opened as descriptor 2. The wrong way round,
+ * so that a closed stdout takes no secret as written, and a closed stdin is
+ * no empty one. */
 static void fill_standard_descriptors(void)
 {
-	int fd;
+	static const int flags[] = {O_WRONLY, O_RDONLY, O_RDONLY};
 
-	do {
-		fd = open("/dev/null", O_RDWR);
-	} while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		_exit(EXIT_FAILURE);
-	close(fd);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", flags[fd]) != fd)
+			_exit(EXIT_FAILURE);
+	}
 }
 
 void process_harden(void)

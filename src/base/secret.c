@@ -127,7 +127,7 @@ enum kt_err secret_read_fd(int fd, size_t max, struct kt_secret *ret)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return err_errno("cannot read descriptor %d", fd);
+			return err_errno("cannot read the descriptor");
 		if (n == 0)
 			break;
 		used += (size_t)n;

@@ -59,7 +59,9 @@ enum kt_err text_to_int(const char *text, long long min, long long max,
 
 	errno = 0;
 	value = strtoll(text, &end, 10);
-	if (end == text || *end != '\0' || errno != 0 || text[0] == ' ')
+	/* strtoll(3) passes over any white space. */
+	if (end == text || *end != '\0' || errno != 0 ||
+	    strchr("+-0123456789", text[0]) == NULL)
 		return err_raise(KT_ERR_USAGE, "%s: '%s' is not a whole number",
 				 what, text);
 	if (value < min || value > max)
@@ -86,25 +88,30 @@ static long long unit_seconds(char unit)
 	}
 }
 
+static enum kt_err not_a_duration(const char *text, const char *what)
+{
+	return err_raise(KT_ERR_USAGE,
+			 "%s: '%s' is not a duration like 90s, 15m, 24h or 30d",
+			 what, text);
+}
+
 enum kt_err text_to_duration(const char *text, const char *what, long long *ret)
 {
 	char number[16];
 	size_t len = strlen(text);
 	long long unit = len > 1 ? unit_seconds(text[len - 1]) : 0;
+	long long value;
 
 	if (strcmp(text, "0") == 0) {
 		*ret = 0;
 		return KT_OK;
 	}
 	if (unit == 0 || len > 10)
-		return err_raise(
-			KT_ERR_USAGE,
-			"%s: '%s' is not a duration like 90s, 15m, 24h "
-			"or 30d",
-			what, text);
+		return not_a_duration(text, what);
 	memcpy(number, text, len - 1);
 	number[len - 1] = '\0';
-	TRY(text_to_int(number, 0, 100000000, what, ret));
-	*ret *= unit;
+	if (text_to_int(number, 0, 100000000, what, &value) != KT_OK)
+		return not_a_duration(text, what);
+	*ret = value * unit;
 	return KT_OK;
 }

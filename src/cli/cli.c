@@ -332,6 +332,19 @@ static enum kt_err read_access_token(const struct globals *globals,
 	return KT_OK;
 }
 
+static bool has_access_token(const struct globals *globals)
+{
+	return globals->access_token_file != NULL ||
+	       globals->access_token_fd >= 0;
+}
+
+enum kt_err cli_operator_only(const struct cli *cli)
+{
+	if (has_access_token(&cli->globals))
+		return err_raise(KT_ERR_DENIED, "access denied");
+	return KT_OK;
+}
+
 DEFINE_CLEANUP(struct kt_vault, kt_vault_close)
 
 enum kt_err cli_vault(struct cli *cli, struct kt_vault **ret)
@@ -340,8 +353,7 @@ enum kt_err cli_vault(struct cli *cli, struct kt_vault **ret)
 	CLEANUP(kt_vault_closep) struct kt_vault *vault = NULL;
 	CLEANUP(kt_secret_done) struct kt_secret token = {0};
 	const struct kt_params *params;
-	bool limited = globals->access_token_file != NULL ||
-		       globals->access_token_fd >= 0;
+	bool limited = has_access_token(globals);
 
 	if (cli->vault == NULL) {
 		TRY(cli_params(cli, &params));

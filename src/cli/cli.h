@@ -144,6 +144,10 @@ int cli_main(const struct command *const *commands, const struct noun *nouns,
  * was given) by the first call, closed by the frame. */
 enum kt_err cli_vault(struct cli *cli, struct kt_vault **ret);
 
+/* For a command that does not work through cli_vault() and is the operator's
+ * alone: KT_ERR_DENIED where an access token was given. */
+enum kt_err cli_operator_only(const struct cli *cli);
+
 /* What the configuration file says; all defaults where there is none. */
 enum kt_err cli_config(struct cli *cli, const struct config **ret);
 

@@ -36,6 +36,12 @@ extern const struct command master_rollback_command;
 extern const struct command master_finish_command;
 extern const struct command master_destroy_command;
 
+extern const struct command master_verify_command; /* verify.c */
+extern const struct command project_verify_command;
+
+extern const struct command master_compromise_command; /* compromise.c */
+extern const struct command project_compromise_command;
+
 extern const struct command rotation_list_command; /* rotation.c */
 extern const struct command rotation_show_command;
 extern const struct command rotation_resume_command;
@@ -46,11 +52,18 @@ extern const struct command audit_list_command; /* audit.c */
 extern const struct command audit_verify_command;
 
 extern const struct command backup_create_command; /* backup.c */
+extern const struct command backup_list_command;
+extern const struct command backup_verify_command;
+extern const struct command backup_restore_command;
+extern const struct command backup_forget_command;
 
 extern const struct command help_command; /* help.c */
 extern const struct command version_command;
 extern const struct command commands_command; /* hidden: for the lint */
 extern const struct command example_command;  /* hidden: makes conf/ */
+
+extern const struct command crash_points_command; /* crash.c; hidden, not in
+						   * every build */
 
 extern const struct command completion_command; /* complete.c */
 extern const struct command complete_command;   /* hidden: for the shells */

@@ -246,6 +246,41 @@ static enum kt_err structure_error(const struct source *source, cyaml_err_t err)
 				 : cyaml_strerror(err));
 }
 
+/* libyaml ends a line at other breaks too. Behind them a key, or a document,
+ * would stand where neither we nor an editor see one. */
+static enum kt_err plain_lines(const struct source *source)
+{
+	static const char *const breaks[] = {"\xc2\x85", "\xe2\x80\xa8",
+					     "\xe2\x80\xa9"};
+	const char *end = source->text + source->len;
+	bool plain = true;
+
+	for (const char *at = source->text; plain && at < end; at++)
+		plain = *at != '\r' || (at + 1 < end && at[1] == '\n');
+	for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++)
+		plain = plain && memmem(source->text, source->len, breaks[i],
+					strlen(breaks[i])) == NULL;
+	if (source->len >= 2 && (memcmp(source->text, "\xff\xfe", 2) == 0 ||
+				 memcmp(source->text, "\xfe\xff", 2) == 0))
+		return err_raise(KT_ERR_CONFIG, "%s: UTF-16, not UTF-8",
+				 source->name);
+	if (!plain)
+		return err_raise(KT_ERR_CONFIG,
+				 "%s: a line break that is not a newline",
+				 source->name);
+	return KT_OK;
+}
+
+/* More than blanks and a comment. */
+static bool has_content(const struct source *source, const char *line)
+{
+	const char *end = source->text + source->len;
+
+	while (line < end && (*line == ' ' || *line == '\t' || *line == '\r'))
+		line++;
+	return line < end && *line != '\n' && *line != '#';
+}
+
 static enum kt_err one_document(const struct source *source)
 {
 	unsigned long number = 1;
@@ -261,7 +296,7 @@ static enum kt_err one_document(const struct source *source)
 			return err_raise(KT_ERR_CONFIG,
 					 "%s:%lu: a second document",
 					 source->name, number);
-		content |= left > 0 && strchr("#\n\r ", line[0]) == NULL;
+		content = content || has_content(source, line);
 		number++;
 	}
 	return KT_OK;
@@ -395,6 +430,7 @@ enum kt_err config_parse(const char *name, const char *text, size_t len,
 	CLEANUP(config_freep) struct config *config = NULL;
 	cyaml_err_t err;
 
+	TRY(plain_lines(&source));
 	TRY(config_new(&config));
 	err = cyaml_load_data((const uint8_t *)text, len, &cyaml, &schema,
 			      (cyaml_data_t **)&node, NULL);

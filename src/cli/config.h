@@ -55,7 +55,8 @@ void config_free(struct config *config);
 DEFINE_CLEANUP(struct config, config_free)
 
 /* What init writes. uri NULL gives the commented example in conf/; the caller
- * frees *ret. KT_ERR_USAGE when a value cannot stand in one line of YAML. */
+ * frees *ret. KT_ERR_USAGE when a value cannot stand in one line of YAML or
+ * would not be read again as it is. */
 struct config_values {
 	const char *store, *uri, *module, *pin_file, *runtime_dir;
 	enum kt_gate_level gate;

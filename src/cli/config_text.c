@@ -102,6 +102,30 @@ static enum kt_err put_all(FILE *out, const struct config_values *values)
 	return put(out, "runtime-dir", values->runtime_dir, "'/run/keyturn'");
 }
 
+static bool same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* What YAML and the rules of the file make of a value is seen by reading it. */
+static enum kt_err read_again(const struct config_values *values,
+			      const char *text)
+{
+	CLEANUP(config_freep) struct config *config = NULL;
+
+	if (config_parse("configuration", text, strlen(text), &config) != KT_OK)
+		return err_prefix(KT_ERR_USAGE, "not to be read again");
+	if (!same(values->store, config->store) ||
+	    !same(values->uri, config->token.uri) ||
+	    !same(values->module, config->token.module) ||
+	    !same(values->pin_file, config->pin.file) ||
+	    !same(values->runtime_dir, config->runtime_dir))
+		return err_raise(KT_ERR_USAGE,
+				 "the configuration cannot hold a value as it "
+				 "is");
+	return KT_OK;
+}
+
 enum kt_err config_text(const struct config_values *values, char **ret)
 {
 	CLEANUP(freep) char *text = NULL;
@@ -117,6 +141,7 @@ enum kt_err config_text(const struct config_values *values, char **ret)
 	if (fclose(out) != 0 || failed)
 		return err_memory();
 	TRY(err);
+	TRY(read_again(values, text));
 	*ret = TAKE(text);
 	return KT_OK;
 }

@@ -81,6 +81,7 @@ static enum kt_err doctor_run(struct cli *cli, const void *opts,
 
 	(void)opts;
 	(void)args;
+	TRY(cli_operator_only(cli));
 	TRY(cli_params(cli, &params));
 	if (cli->globals.json)
 		TRY(table_new(cli, columns, COLUMNS(columns), &table));

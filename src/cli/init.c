@@ -100,7 +100,8 @@ static enum kt_err make_config(struct cli *cli, const struct init_options *o)
 
 /* The directories are made first: a configuration that cannot be written is
  * found out while there is no vault yet. */
-static enum kt_err make_directory(const char *file, const char *what)
+static enum kt_err make_directory(const char *file, enum kt_err otherwise,
+				  const char *what)
 {
 	char dir[PATH_MAX];
 	enum kt_err err;
@@ -109,7 +110,7 @@ static enum kt_err make_directory(const char *file, const char *what)
 	err = dir_make(dir);
 	if (err == KT_OK && access(dir, W_OK) != 0)
 		err = err_errno("%s", dir);
-	return err == KT_OK ? KT_OK : err_prefix(err, "%s", what);
+	return err == KT_OK ? KT_OK : err_prefix(otherwise, "%s", what);
 }
 
 static enum kt_err set_up(struct cli *cli, const struct init_options *o,
@@ -122,8 +123,8 @@ static enum kt_err set_up(struct cli *cli, const struct init_options *o,
 	TRY(absolute((*ret)->store_path, paths->store));
 	TRY(text_copy(cli->settings->store, sizeof(cli->settings->store),
 		      paths->store, "store path"));
-	TRY(make_directory(paths->config, "configuration"));
-	return make_directory(paths->store, "store");
+	TRY(make_directory(paths->config, KT_ERR_CONFIG, "configuration"));
+	return make_directory(paths->store, KT_ERR_STORE, "store");
 }
 
 static enum kt_err write_config(const struct cli *cli,
@@ -185,6 +186,7 @@ static enum kt_err init_run(struct cli *cli, const void *opts,
 	struct kt_status status;
 
 	(void)args;
+	TRY(cli_operator_only(cli));
 	TRY(set_up(cli, o, &paths, &params));
 	TRY(kt_vault_init(params, &init, &status));
 	TRY(write_config(cli, &paths, &status));

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <openssl/crypto.h>
 
+#include "base/crash.h"
 #include "base/harden.h"
 #include "base/secret.h"
 #include "cli/commands.h"
@@ -22,6 +23,8 @@ static const struct command *const commands[] = {
 	&project_list_command,
 	&project_show_command,
 	&project_rotate_command,
+	&project_verify_command,
+	&project_compromise_command,
 	&project_delete_command,
 	&access_issue_command,
 	&access_list_command,
@@ -39,6 +42,8 @@ static const struct command *const commands[] = {
 	&master_rollback_command,
 	&master_finish_command,
 	&master_destroy_command,
+	&master_verify_command,
+	&master_compromise_command,
 	&rotation_list_command,
 	&rotation_show_command,
 	&rotation_resume_command,
@@ -47,12 +52,19 @@ static const struct command *const commands[] = {
 	&audit_list_command,
 	&audit_verify_command,
 	&backup_create_command,
+	&backup_list_command,
+	&backup_verify_command,
+	&backup_restore_command,
+	&backup_forget_command,
 	&completion_command,
 	&help_command,
 	&version_command,
 	&commands_command,
 	&example_command,
 	&complete_command,
+#ifdef KEYTURN_CRASH_POINTS
+	&crash_points_command,
+#endif
 	NULL,
 };
 
@@ -96,6 +108,19 @@ static struct environment read_environment(void)
 	};
 }
 
+/* Only builds for tests have crash points. */
+static void arm_crash_point(void)
+{
+#ifdef KEYTURN_CRASH_POINTS
+	const char *plan = variable("KEYTURN_CRASH");
+
+	if (plan == NULL || crash_arm(plan))
+		return;
+	fprintf(stderr, "keyturn: no such crash point: %s\n", plan);
+	exit(EXIT_FAILURE);
+#endif
+}
+
 static void *secure_new(size_t size)
 {
 	return OPENSSL_secure_malloc(size);
@@ -114,6 +139,7 @@ int main(int argc, char **argv)
 	struct environment env;
 
 	process_harden();
+	arm_crash_point();
 	sigaction(SIGPIPE, &ignore, NULL);
 	if (!secret_heap_init())
 		fputs("keyturn: warning: the memory for secrets is not locked "
@@ -121,5 +147,6 @@ int main(int argc, char **argv)
 		      stderr);
 	json_set_alloc_funcs(secure_new, secure_free); /* values are secrets */
 	env = read_environment();
+	unsetenv("KEYTURN_PIN"); /* env keeps it; workers do not inherit it */
 	return cli_main(commands, nouns, &env, argc, argv);
 }

@@ -27,6 +27,7 @@ static const struct column list_columns[] = {
 	{"created", "CREATED", COLUMN_TIME, KEY(created)},
 	{"activated", "ACTIVATED", COLUMN_TIME, KEY(activated)},
 	{"deactivated", "DEACTIVATED", COLUMN_TIME, KEY(deactivated)},
+	{"compromised", "COMPROMISED", COLUMN_TIME, KEY(compromised)},
 	{"destroyed", "DESTROYED", COLUMN_TIME, KEY(destroyed)},
 };
 
@@ -136,7 +137,7 @@ static enum kt_err make_backup(struct cli *cli, const char *path)
 	struct kt_vault *vault;
 
 	TRY(cli_vault(cli, &vault));
-	TRY(kt_backup_create(vault, path, &backup));
+	TRY(kt_backup_create(vault, path, 0, &backup));
 	cli_say(cli, "backup %s: %lld bytes, SHA-256 %s", path,
 		(long long)backup.size, backup.sha256);
 	return KT_OK;
@@ -213,7 +214,8 @@ const struct command master_rotate_command = {
 };
 
 static const struct option_def resume_option[] = {
-	ROTATE_PACE_OPTIONS(struct resume_options, rotate)};
+	ROTATE_PACE_OPTIONS(struct resume_options, rotate),
+	ROTATE_SKIP_OPTION(struct resume_options, rotate)};
 
 static enum kt_err resume_run(struct cli *cli, const void *opts,
 			      const char *const *args)
@@ -273,12 +275,49 @@ const struct command master_finish_command = {
 
 struct destroy_options {
 	const char *confirm;
+	bool ignore_backups;
 };
 
 static const struct option_def destroy_option[] = {
 	{"confirm", 0, OPT_TEXT, offsetof(struct destroy_options, confirm),
 	 "VERSION", "the version again, instead of the question"},
+	{"ignore-backups", 0, OPT_FLAG,
+	 offsetof(struct destroy_options, ignore_backups), NULL,
+	 "lose the backups that need it"},
 };
+
+struct doomed {
+	const struct cli *cli;
+	int64_t count;
+};
+
+static enum kt_err say_doomed(void *arg, const struct kt_backup *backup)
+{
+	struct doomed *doomed = arg;
+	char id[KT_ID_TEXT_LEN + 1], created[TIME_TEXT_LEN + 1];
+
+	kt_id_format(&backup->id, id);
+	time_format(backup->created, created);
+	cli_say(doomed->cli, "backup %s of %s needs it: %s", id, created,
+		backup->file);
+	doomed->count++;
+	return KT_OK;
+}
+
+/* A question of its own: it is about other data than the version's name. */
+static enum kt_err ask_backups(struct cli *cli, struct kt_vault *vault,
+			       int64_t version)
+{
+	struct doomed doomed = {.cli = cli};
+
+	TRY(kt_backup_needing(vault, version, say_doomed, &doomed));
+	if (doomed.count == 0)
+		return KT_OK;
+	return ask_confirm(cli,
+			   "Nobody can read %" PRId64 " backups afterwards. "
+			   "Go on?",
+			   doomed.count);
+}
 
 static enum kt_err destroy_run(struct cli *cli, const void *opts,
 			       const char *const *args)
@@ -292,7 +331,9 @@ static enum kt_err destroy_run(struct cli *cli, const void *opts,
 	TRY(text_format(name, sizeof(name), "%" PRId64, version));
 	TRY(cli_vault(cli, &vault));
 	TRY(ask_name(cli, o->confirm, name));
-	TRY(kt_master_destroy(vault, version));
+	if (o->ignore_backups)
+		TRY(ask_backups(cli, vault, version));
+	TRY(kt_master_destroy(vault, version, o->ignore_backups));
 	cli_say(cli, "version %s of the master key is destroyed", name);
 	return KT_OK;
 }
@@ -302,10 +343,13 @@ const struct command master_destroy_command = {
 	.arguments = "VERSION",
 	.help = "destroy a master key version that nothing needs any more",
 	.details = "Every row that could need it is counted again first; one "
-		   "is enough to refuse.\nA backup made before the rotation "
-		   "cannot be opened without that key.\n",
+		   "is enough to refuse.\nSo is a backup that needs it: see "
+		   "`keyturn "
+		   "backup list`. With --ignore-backups\nnobody can read "
+		   "those backups afterwards; a second question asks for it.\n",
 	.examples = "keyturn master destroy 1\n"
-		    "keyturn master destroy 1 --confirm 1\n",
+		    "keyturn master destroy 1 --confirm 1\n"
+		    "keyturn master destroy 1 --ignore-backups\n",
 	OPTIONS(destroy_option, struct destroy_options, (.confirm = NULL)),
 	.run = destroy_run,
 };

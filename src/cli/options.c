@@ -94,6 +94,16 @@ static enum kt_err set_choice(const struct option_def *def, const char *text,
 			 text, all);
 }
 
+/* What stands in the place of its number may be the secret itself, which must
+ * not be repeated. */
+static bool takes_descriptor(const struct option_def *def)
+{
+	size_t len = strlen(def->name);
+
+	return def->type == OPT_INT && len >= 2 &&
+	       strcmp(def->name + len - 2, "fd") == 0;
+}
+
 static enum kt_err set_number(const struct option_def *def, const char *text,
 			      int64_t *member)
 {
@@ -101,6 +111,10 @@ static enum kt_err set_number(const struct option_def *def, const char *text,
 	long long value;
 
 	snprintf(what, sizeof(what), "--%s", def->name);
+	if (takes_descriptor(def) &&
+	    text_to_int(text, def->min, def->max, what, &value) != KT_OK)
+		return err_raise(KT_ERR_USAGE,
+				 "%s: not the number of a descriptor", what);
 	if (def->type == OPT_INT)
 		TRY(text_to_int(text, def->min, def->max, what, &value));
 	else

@@ -26,6 +26,7 @@ enum kt_err rotate_options(struct cli *cli, const struct rotate_flags *flags,
 					      : config->rotation.jobs),
 		.reason = flags->reason,
 		.grace = flags->grace,
+		.skip_quarantined = flags->skip_quarantined,
 	};
 	return KT_OK;
 }
@@ -66,7 +67,10 @@ enum kt_err rotate_ask(struct cli *cli, const struct rotate_target *target,
 	if (p.access_tokens > 0)
 		cli_say(cli, "  %lld access tokens are revoked at the cut-over",
 			(long long)p.access_tokens);
-	if (options->grace > 0)
+	if (p.compromised)
+		cli_say(cli, "  the old key is compromised: no grace time, no "
+			     "way back after the cut-over");
+	else if (options->grace > 0)
 		cli_say(cli, "  the way back stays open for %s", grace);
 	else
 		cli_say(cli, "  no grace time: no way back after the cut-over");
@@ -129,12 +133,19 @@ enum kt_err rotate_dry_run(struct cli *cli, const struct rotate_target *target,
 }
 
 /* What the engine is to do, so that one function shows and judges it. */
-enum work { WORK_START, WORK_RESUME, WORK_ROLLBACK, WORK_FINISH };
+enum work {
+	WORK_START,
+	WORK_RESUME,
+	WORK_ROLLBACK,
+	WORK_FINISH,
+	WORK_COMPROMISED
+};
 
 struct job {
 	enum work work;
 	const struct kt_id *id; /* of the rotation; not for WORK_START */
 	const struct rotate_target *target;
+	const struct kt_key_ref *ref; /* for WORK_COMPROMISED */
 	const struct kt_rotate_options *options;
 	bool now;
 };
@@ -155,6 +166,9 @@ static enum kt_err call_engine(struct kt_vault *vault, const struct job *job,
 		return kt_rotation_rollback(vault, job->id, port, r);
 	case WORK_FINISH:
 		return kt_rotation_finish(vault, job->id, job->now, port, r);
+	case WORK_COMPROMISED:
+		return kt_compromise_rotate(vault, job->ref, job->options, port,
+					    r);
 	}
 	return KT_OK;
 }
@@ -180,8 +194,9 @@ static enum kt_err run(struct cli *cli, const struct job *job, int64_t before,
 	enum kt_err err = with_progress(cli, job, &r);
 
 	if (err == KT_OK) {
-		summary_say(cli, &r, summary_rewrapped(&r) - before,
-			    clock_monotonic_ms() - began);
+		if (r.planned != 0)
+			summary_say(cli, &r, summary_rewrapped(&r) - before,
+				    clock_monotonic_ms() - began);
 		*ret = r;
 		return KT_OK;
 	}
@@ -216,6 +231,16 @@ enum kt_err rotate_resume(struct cli *cli, const struct kt_rotation *unfinished,
 	cli_say(cli, "resuming the rotation of %s in phase %s", what,
 		kt_rotation_phase_name(unfinished->phase));
 	return run(cli, &job, summary_rewrapped(unfinished), ret);
+}
+
+enum kt_err rotate_compromised(struct cli *cli, const struct kt_key_ref *ref,
+			       const struct kt_rotate_options *options,
+			       struct kt_rotation *ret)
+{
+	const struct job job = {
+		.work = WORK_COMPROMISED, .ref = ref, .options = options};
+
+	return run(cli, &job, 0, ret);
 }
 
 enum kt_err rotate_rollback(struct cli *cli,

@@ -5,6 +5,8 @@
 #ifndef CLI_ROTATE_H
 #define CLI_ROTATE_H
 
+#include <keyturn/compromise.h>
+
 #include "cli/pending.h"
 
 struct rotate_flags {
@@ -12,6 +14,7 @@ struct rotate_flags {
 	int64_t batch_size, jobs; /* 0: the configuration's */
 	const char *reason;       /* NULL: none */
 	int64_t grace;            /* seconds; -1: the configuration's */
+	bool skip_quarantined;
 };
 
 /* Rows of an option array; member is a struct rotate_flags.
@@ -25,10 +28,16 @@ struct rotate_flags {
 	 "worker processes, 1 to 64 (default: one a core)",                    \
 	 .min = 1, .max = 64}
 
+#define ROTATE_SKIP_OPTION(type, member)                                       \
+	{"skip-quarantined", 0, OPT_FLAG,                                      \
+	 offsetof(type, member.skip_quarantined), NULL,                        \
+	 "prove the good rows although others are bad"}
+
 #define ROTATE_OPTIONS(type, member, grace_default)                            \
 	{"dry-run", 'n', OPT_FLAG, offsetof(type, member.dry_run), NULL,       \
 	 "prove every row on the token, change nothing"},                      \
 	ROTATE_PACE_OPTIONS(type, member),                                     \
+	ROTATE_SKIP_OPTION(type, member),                                      \
 	{"reason", 0, OPT_TEXT, offsetof(type, member.reason), "TEXT",         \
 	 "why, for the record"},                                               \
 	{"grace", 0, OPT_DURATION, offsetof(type, member.grace), "TIME",       \
@@ -55,6 +64,11 @@ enum kt_err rotate_start(struct cli *cli, const struct rotate_target *target,
 enum kt_err rotate_resume(struct cli *cli, const struct kt_rotation *unfinished,
 			  const struct kt_rotate_options *options,
 			  struct kt_rotation *ret);
+/* Off a key that is marked as compromised; *ret is all zero where no rotation
+ * was needed. */
+enum kt_err rotate_compromised(struct cli *cli, const struct kt_key_ref *ref,
+			       const struct kt_rotate_options *options,
+			       struct kt_rotation *ret);
 enum kt_err rotate_rollback(struct cli *cli,
 			    const struct kt_rotation *unfinished);
 enum kt_err rotate_finish(struct cli *cli, const struct kt_rotation *unfinished,

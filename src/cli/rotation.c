@@ -89,6 +89,9 @@ static const struct column show_columns[] = {
 	{"rollback_started", "Rollback began", COLUMN_TIME,
 	 ROTATION(rollback_started)},
 	{"rolled_back", "Rolled back", COLUMN_TIME, ROTATION(rolled_back)},
+	{"values_reencrypted", "Encrypted again", COLUMN_INT,
+	 ROTATION(values_reencrypted)},
+	{"reencrypted", "Exposes nothing", COLUMN_TIME, ROTATION(reencrypted)},
 };
 
 #define LEG(member) offsetof(struct kt_rotation_leg, member)
@@ -204,7 +207,8 @@ const struct command rotation_show_command = {
 };
 
 static const struct option_def resume_option[] = {
-	ROTATE_PACE_OPTIONS(struct resume_options, rotate)};
+	ROTATE_PACE_OPTIONS(struct resume_options, rotate),
+	ROTATE_SKIP_OPTION(struct resume_options, rotate)};
 
 static enum kt_err resume_run(struct cli *cli, const void *opts,
 			      const char *const *args)

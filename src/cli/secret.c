@@ -167,12 +167,18 @@ static enum kt_err list_run(struct cli *cli, const void *opts,
 {
 	CLEANUP(table_freep) struct table *table = NULL;
 	struct kt_vault *vault;
+	struct err_saved bad;
+	enum kt_err err;
 
 	(void)opts;
 	TRY(cli_vault(cli, &vault));
 	TRY(table_new(cli, list_columns, COLUMNS(list_columns), &table));
-	TRY(kt_secret_list(vault, args[0], add_secret, table));
-	return table_print(table);
+	err = kt_secret_list(vault, args[0], add_secret, table);
+	err_save(err, &bad);
+	/* A row that does not verify hides none of the others. */
+	if (err == KT_OK || err == KT_ERR_INTEGRITY)
+		TRY(table_print(table));
+	return err == KT_OK ? KT_OK : err_restore(&bad);
 }
 
 const struct command secret_list_command = {

@@ -59,6 +59,10 @@ static void say_draining(const struct cli *cli, const struct kt_rotation *r)
 {
 	char until[TIME_TEXT_LEN + 1];
 
+	if (r->leg[0].old_key.compromised != 0) {
+		cli_say(cli, "next: %s", summary_how_on(r));
+		return;
+	}
 	time_format(r->activated + r->grace, until);
 	cli_say(cli, "until %s: keyturn %s rollback", until, noun(r));
 	cli_say(cli, "after that: keyturn %s finish", noun(r));
@@ -170,7 +174,8 @@ const char *summary_how_on(const struct kt_rotation *r)
 {
 	bool master = r->kind == KT_ROTATION_MASTER;
 
-	if (r->phase == KT_ROTATION_DRAINING)
+	if (r->phase == KT_ROTATION_DRAINING &&
+	    r->leg[0].old_key.compromised == 0)
 		return master ? "keyturn master finish, or keyturn master "
 				"rollback"
 			      : "keyturn rotation finish, or keyturn rotation "

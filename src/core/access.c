@@ -305,6 +305,18 @@ enum kt_err access_revoke_all(struct kt_vault *vault,
 	return KT_OK;
 }
 
+/* What is longer than an id may be a whole token: it is not repeated. */
+static enum kt_err unknown_id(const char *id)
+{
+	if (strlen(id) > KT_ACCESS_ID_LEN)
+		return err_raise(KT_ERR_NOT_FOUND,
+				 "no access token has this id; an id is the "
+				 "%d characters behind 'kvt1_'",
+				 KT_ACCESS_ID_LEN);
+	return err_raise(KT_ERR_NOT_FOUND, "no access token has the id '%s'",
+			 id);
+}
+
 enum kt_err kt_access_revoke(struct kt_vault *vault, const char *id)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
@@ -315,7 +327,7 @@ enum kt_err kt_access_revoke(struct kt_vault *vault, const char *id)
 	TRY(store_begin(vault->store, STORE_WRITE, &tx));
 	err = query_one(vault->store, Q_ACCESS, &row, "s", id);
 	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(err, "no access token has the id '%s'", id);
+		return unknown_id(id);
 	TRY(err);
 	if (row.revoked != 0)
 		return KT_OK;

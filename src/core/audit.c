@@ -61,6 +61,22 @@ enum kt_err audit_append(struct kt_vault *vault, const char *action,
 	return err == KT_OK ? KT_OK : err_prefix(err, "audit");
 }
 
+/* Verified before it is stored: a signature that is bad would look like a
+ * forged chain for ever. */
+static enum kt_err sign_hash(struct kt_vault *vault, const uint8_t *hash,
+			     struct blob *ret)
+{
+	const struct key_row *key = &vault->audit_key;
+	enum kt_err err;
+
+	TRY(token_sign(vault->token, &key->cka_id, hash, ret));
+	err = p256_verify(&key->public_key, hash, ret);
+	return err == KT_ERR_INTEGRITY
+		       ? err_raise(KT_ERR_TOKEN,
+				   "C_Sign: the signature does not verify")
+		       : err;
+}
+
 enum kt_err audit_checkpoint(struct kt_vault *vault)
 {
 	struct checkpoint_row row = {.time = clock_now()};
@@ -72,8 +88,7 @@ enum kt_err audit_checkpoint(struct kt_vault *vault)
 	row.seq = head.seq;
 	row.hash = head.hash;
 	row.key = vault->audit_key.id;
-	TRY(token_sign(vault->token, &vault->audit_key.cka_id, head.hash.bytes,
-		       &row.signature));
+	TRY(sign_hash(vault, head.hash.bytes, &row.signature));
 	return store_insert(vault->store, ROW_CHECKPOINT, &row);
 }
 
@@ -190,8 +205,8 @@ static enum kt_err chain_check(struct kt_vault *vault,
 {
 	struct audit_head_row head;
 
-	TRY(head_read(vault, &head));
 	TRY(chain_walk(vault, ret, ret_time));
+	TRY(head_read(vault, &head));
 	if (head.seq > ret->seq)
 		return err_raise(KT_ERR_INTEGRITY,
 				 "audit entry %lld: missing, the chain ends "

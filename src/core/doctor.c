@@ -207,8 +207,9 @@ static enum kt_err report_step(struct doctor *d, const char *id,
 		finding_set(&finding, KT_CHECK_OK, "yes");
 	} else {
 		finding_set(&finding, KT_CHECK_FAIL, "%s", kt_err_detail());
-		text_cut(finding.fix, sizeof(finding.fix),
-			 kt_err_hint()[0] != '\0' ? kt_err_hint() : fix);
+		finding_fix(&finding, "%s%s%s", fix,
+			    kt_err_hint()[0] != '\0' ? "; " : "",
+			    kt_err_hint());
 	}
 	return report(d, id, title, &finding);
 }

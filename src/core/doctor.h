@@ -70,6 +70,10 @@ enum kt_err file_guarded(const char *path, bool secret, struct finding *ret);
 enum kt_err doctor_keys(struct doctor *doctor, enum store_query which,
 			int64_t role, struct key_row **ret, size_t *ret_count);
 
+/* Check D29, which the proof of a backup makes too: every wrapped key in use
+ * has its wraps, and none hangs on a key that is gone. */
+enum kt_err doctor_reachable_keys(struct doctor *doctor, struct finding *ret);
+
 /* "master key version 2": for findings. */
 struct key_text {
 	char text[96];

@@ -105,9 +105,12 @@ static enum kt_err count_right(struct doctor *d, const struct key_row *key,
 	if (count == 0 && key_live(key))
 		return finding_fail(ret, "%s is not on the token",
 				    key_text(key).text);
-	if (count == 1 && key->destroyed != 0)
+	if (count == 1 && key->destroyed != 0) {
+		finding_fix(ret, "find out how it came back, then remove it: "
+				 "pkcs11-tool --delete-object");
 		return finding_fail(ret, "%s is destroyed, but on the token",
 				    key_text(key).text);
+	}
 	return KT_OK;
 }
 
@@ -141,6 +144,8 @@ static enum kt_err key_policy(struct doctor *d, struct finding *ret)
 				      (enum kt_key_role)keys[i].role,
 				      (enum kt_wrap_mech)keys[i].mech,
 				      &keys[i].cka_id, &facts);
+		if (err == KT_ERR_NOT_FOUND || err == KT_ERR_CONFLICT)
+			finding_fix(ret, "first do what D05 says");
 		if (err != KT_OK)
 			return err_prefix(err, "%s", key_text(&keys[i]).text);
 		live++;
@@ -365,8 +370,8 @@ const struct check doctor_token_checks[] = {
 	{"D17", "no secret key can be read", NEED_TOKEN, secrets_closed,
 	 "destroy the object, or give it a token of its own"},
 	{"D18", "no orphans of interrupted generations", NEED_VAULT, no_orphans,
-	 "if no keyturn is at work, remove the object: pkcs11-tool "
-	 "--delete-object --type secrkey --id CKA_ID"},
+	 "if no keyturn is at work, remove each: pkcs11-tool --delete-object "
+	 "--type secrkey|privkey|pubkey --id CKA_ID"},
 	{"D20", "wrap mechanism works", NEED_VAULT, mech_round_trip,
 	 "update the token's firmware or library, then run doctor again"},
 	{"D22", "token enforces the policy", NEED_VAULT, gate,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "core/audit.h"
@@ -32,8 +33,11 @@ static enum kt_err refuse_existing(const char *path)
 	if (!file_exists(path))
 		return KT_OK;
 	err = err_raise(KT_ERR_EXISTS, "%s exists", path);
-	return err_hint(err, "init never touches an existing vault; choose "
-			     "another --store, or look with 'keyturn status'");
+	return err_hint(err,
+			"init never touches what is there; choose "
+			"another --store, or see what it is: "
+			"keyturn status --store %s --token URI",
+			path);
 }
 
 static enum kt_err choose_keys(const struct kt_init_options *options,
@@ -114,8 +118,10 @@ static enum kt_err make_row_mac_key(struct init *init)
 
 static enum kt_err make_other_keys(struct init *init)
 {
-	for (size_t i = 1; i < init->keys; i++)
+	for (size_t i = 1; i < init->keys; i++) {
 		TRY(key_generate(init->vault, init->mech, &init->key[i]));
+		CRASH_POINT("init.generated");
+	}
 	TRY(token_reload(init->vault->token));
 	for (size_t i = 1; i < init->keys; i++)
 		TRY(key_prove(init->vault, init->mech, &init->key[i]));
@@ -143,27 +149,40 @@ static enum kt_err commit_outcome(struct init *init)
 	return store_commit(&tx);
 }
 
+/* The CKA_IDs of what could not be destroyed, one after the other. */
+static void destroy_keys(struct init *init, char *ret, size_t size)
+{
+	char id[2 * KT_ID_LEN + 1];
+	size_t used = 0;
+
+	*ret = '\0';
+	for (size_t i = 0; init->vault->token != NULL && i < init->keys; i++) {
+		const struct kt_id *cka_id = &init->key[i].cka_id;
+
+		if (token_destroy(init->vault->token, cka_id) == KT_OK)
+			continue;
+		hex_encode(cka_id->bytes, KT_ID_LEN, id);
+		if (text_format(ret + used, size - used, " %s", id) == KT_OK)
+			used = strlen(ret);
+	}
+}
+
 /* Takes back a failed init; what cannot be destroyed is named. */
 static void undo(struct init *init)
 {
 	struct err_saved cause;
-	char id[KT_ID_TEXT_LEN + 1];
+	char left[INIT_KEYS_MAX * (2 * KT_ID_LEN + 1) + 1];
 
 	if (init->done || init->vault == NULL)
 		return;
 	err_save(KT_ERR_FAILED, &cause);
 	store_discard(TAKE(init->vault->store));
-	for (size_t i = 0; init->vault->token != NULL && i < init->keys; i++) {
-		if (token_destroy(init->vault->token, &init->key[i].cka_id) ==
-		    KT_OK)
-			continue;
-		kt_id_format(&init->key[i].cka_id, id);
-		text_cut(cause.hint, sizeof(cause.hint), "");
+	destroy_keys(init, left, sizeof(left));
+	if (left[0] != '\0')
 		(void)text_format(cause.hint, sizeof(cause.hint),
-				  "the token may still hold the unused object "
-				  "with CKA_ID %s",
-				  id);
-	}
+				  "the token may still hold unused objects "
+				  "with CKA_ID%s",
+				  left);
 	(void)err_restore(&cause);
 	kt_vault_close(init->vault);
 }
@@ -180,10 +199,14 @@ static enum kt_err run(struct init *init, const struct kt_params *params,
 	TRY(probe(init));
 	TRY(describe_vault(options, vault));
 	TRY(store_create(&store, &vault->store));
+	CRASH_POINT("init.created");
 	TRY(choose_keys(options, init));
 	TRY(make_row_mac_key(init));
+	CRASH_POINT("init.row-mac");
 	TRY(commit_intent(init));
+	CRASH_POINT("init.intended");
 	TRY(make_other_keys(init));
+	CRASH_POINT("init.proven");
 	return commit_outcome(init);
 }
 
@@ -193,14 +216,12 @@ enum kt_err kt_vault_init(const struct kt_params *params,
 {
 	CLEANUP(undo) struct init init = {0};
 	struct kt_status status;
-	enum kt_err err;
 
 	TRY(refuse_existing(params->store_path));
 	TRY(run(&init, params, options));
+	TRY(kt_vault_status(init.vault, &status));
 	init.done = true;
-	err = kt_vault_status(init.vault, &status);
 	kt_vault_close(init.vault);
-	if (err == KT_OK)
-		*ret = status;
-	return err;
+	*ret = status;
+	return KT_OK;
 }

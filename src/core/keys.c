@@ -68,12 +68,36 @@ enum kt_key_state key_state(const struct key_row *key)
 	return key->activated != 0 ? KT_KEY_ACTIVE : KT_KEY_PRE_ACTIVE;
 }
 
-/* Nothing has ended it yet: what it wraps will be needed. */
-static bool is_open(const struct key_row *key)
+/* Not retired yet: what it wraps is read by it, or will be. */
+static bool is_live(const struct key_row *key)
 {
 	return key->proven != 0 && key->deactivated == 0 &&
-	       key->compromised == 0 && key->destroying == 0 &&
-	       key->destroyed == 0;
+	       key->destroying == 0 && key->destroyed == 0;
+}
+
+/* New keys are wrapped under it: a compromised key only serves readers. */
+static bool is_open(const struct key_row *key)
+{
+	return is_live(key) && key->compromised == 0;
+}
+
+int64_t key_closed(const struct key_row *key)
+{
+	const int64_t ends[] = {key->compromised, key->deactivated,
+				key->destroying, key->destroyed};
+	int64_t closed = INT64_MAX;
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		if (ends[i] != 0 && ends[i] < closed)
+			closed = ends[i];
+	}
+	return closed;
+}
+
+static bool serves(const struct key_row *key, enum kt_key_role role)
+{
+	return key->role == (int64_t)role && is_live(key) &&
+	       key->activated != 0;
 }
 
 enum kt_err key_active(struct kt_vault *vault, enum kt_key_role role,
@@ -85,8 +109,7 @@ enum kt_err key_active(struct kt_vault *vault, enum kt_key_role role,
 
 	TRY(query_start(vault->store, Q_KEYS_BY_OWNER, &query, "b", owner));
 	while ((err = query_next(query, &key)) == KT_OK) {
-		if (key.role == (int64_t)role && is_open(&key) &&
-		    key.activated != 0 && key.version > active.version)
+		if (serves(&key, role) && key.version > active.version)
 			active = key;
 	}
 	if (err != KT_ERR_NOT_FOUND)
@@ -186,9 +209,20 @@ static enum kt_err active_wrap(struct kt_vault *vault,
 			       const struct key_row *key,
 			       struct key_row *ret_master, struct wrap_row *ret)
 {
-	TRY(key_active(vault, KT_KEY_MASTER, &(struct kt_id){0}, ret_master));
-	return query_one(vault->store, Q_WRAP, ret, "bb", &ret_master->id,
-			 &key->id);
+	char id[KT_ID_TEXT_LEN + 1];
+	enum kt_err err = key_active(vault, KT_KEY_MASTER, &(struct kt_id){0},
+				     ret_master);
+
+	if (err == KT_ERR_NOT_FOUND)
+		return err_raise(KT_ERR_INTEGRITY, "no master key is active");
+	TRY(err);
+	err = query_one(vault->store, Q_WRAP, ret, "bb", &ret_master->id,
+			&key->id);
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	kt_id_format(&key->id, id);
+	return err_raise(KT_ERR_INTEGRITY,
+			 "project key %s has no wrap under the master key", id);
 }
 
 static enum kt_err unwrap_project_key(struct kt_vault *vault,
@@ -229,16 +263,35 @@ enum kt_err key_wrapper(struct kt_vault *vault, const struct key_row *key,
 	return KT_OK;
 }
 
+/* Readers use the key that serves, so what is wrapped only under another could
+ * not be read: while a compromised key serves, nothing new is made. */
+static enum kt_err refuse_compromised(const struct key_row *serving)
+{
+	const char *role = kt_key_role_name((enum kt_key_role)serving->role);
+	enum kt_err err;
+
+	if (serving->compromised == 0)
+		return KT_OK;
+	err = err_raise(KT_ERR_CONFLICT,
+			"%s key version %lld is compromised: nothing new is "
+			"wrapped under it",
+			role, (long long)serving->version);
+	return err_hint(err, "try again when its rotation has switched to the "
+			     "new key ('keyturn rotation list')");
+}
+
 /* Adds the open keys of a role and owner to the set. */
 static enum kt_err add_open(struct kt_vault *vault, enum kt_key_role role,
 			    const struct kt_id *owner, struct wrap_set *set)
 {
 	CLEANUP(query_donep) struct query *query = NULL;
-	struct key_row key;
+	struct key_row key, serving = {0};
 	enum kt_err err;
 
 	TRY(query_start(vault->store, Q_KEYS_BY_OWNER, &query, "b", owner));
 	while ((err = query_next(query, &key)) == KT_OK) {
+		if (serves(&key, role) && key.version > serving.version)
+			serving = key;
 		if (key.role != (int64_t)role || !is_open(&key))
 			continue;
 		if (set->count == WRAP_SET_MAX)
@@ -249,7 +302,7 @@ static enum kt_err add_open(struct kt_vault *vault, enum kt_key_role role,
 		TRY(key_wrapper(vault, &key, &set->key[set->count]));
 		set->count++;
 	}
-	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
+	return err == KT_ERR_NOT_FOUND ? refuse_compromised(&serving) : err;
 }
 
 enum kt_err wrap_set_read(struct kt_vault *vault, enum kt_key_role subject,

@@ -10,9 +10,14 @@
 /* NIST SP 800-57 state, from the times alone. */
 enum kt_key_state key_state(const struct key_row *key);
 
-/* The key in use: the highest version of this role and owner that is activated
- * and neither retired, compromised nor on its way out. Every version is read
- * and checked: a forged time is KT_ERR_INTEGRITY, never another key. */
+/* From when on nothing was wrapped under it any more; INT64_MAX while new keys
+ * still are. */
+int64_t key_closed(const struct key_row *key);
+
+/* The key that serves readers: the highest version of this role and owner that
+ * is activated and neither retired nor on its way out; it may be compromised.
+ * Every version is read and checked: a forged time is KT_ERR_INTEGRITY, never
+ * another key. */
 enum kt_err key_active(struct kt_vault *vault, enum kt_key_role role,
 		       const struct kt_id *owner, struct key_row *ret);
 
@@ -41,7 +46,8 @@ struct wrap_set {
 	struct wrap_key *key[WRAP_SET_MAX];
 };
 
-/* project is for DEKs. KT_ERR_FAILED when the set is empty. */
+/* project is for DEKs. KT_ERR_CONFLICT while a compromised key serves;
+ * KT_ERR_FAILED when the set is empty. */
 enum kt_err wrap_set_read(struct kt_vault *vault, enum kt_key_role subject,
 			  const struct kt_id *project, struct wrap_set *ret);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/text.h"
 
@@ -89,6 +90,22 @@ static enum kt_err busy(const struct lease_row *lease)
 			lease->process);
 }
 
+static enum kt_err require_free(const struct lease_row *lease, int64_t now)
+{
+	if (id_is_zero(&lease->rotation) || is_gone(lease->process) ||
+	    now - lease->renewed >= LEASE_SECONDS)
+		return KT_OK;
+	return busy(lease);
+}
+
+enum kt_err lease_require_free(struct kt_vault *vault)
+{
+	struct lease_row lease;
+
+	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
+	return require_free(&lease, clock_now());
+}
+
 enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
 		       int64_t *ret_fence)
 {
@@ -96,9 +113,7 @@ enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
 	int64_t now = clock_now();
 
 	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
-	if (!id_is_zero(&lease.rotation) && !is_gone(lease.process) &&
-	    now - lease.renewed < LEASE_SECONDS)
-		return busy(&lease);
+	TRY(require_free(&lease, now));
 	lease.fence++;
 	lease.rotation = *rotation;
 	lease.taken = lease.renewed = now;
@@ -106,6 +121,7 @@ enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
 		 vault->actor.name);
 	TRY(name_process(getpid(), lease.process, sizeof(lease.process)));
 	TRY(store_update(vault->store, ROW_LEASE, &lease));
+	CRASH_POINT("lease.taken");
 	*ret_fence = lease.fence;
 	return KT_OK;
 }

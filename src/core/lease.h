@@ -15,6 +15,9 @@
 enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
 		       int64_t *ret_fence);
 
+/* KT_ERR_BUSY, as lease_take(), while a process that lives has it. */
+enum kt_err lease_require_free(struct kt_vault *vault);
+
 /* In the caller's write transaction; KT_ERR_CONFLICT when it was taken over:
  * the transaction must not commit. */
 enum kt_err lease_renew(struct kt_vault *vault, int64_t fence);

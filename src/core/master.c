@@ -7,8 +7,10 @@
 #include <keyturn/rotation.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/text.h"
 #include "core/audit.h"
+#include "core/backup.h"
 #include "core/keys.h"
 #include "core/rotation_state.h"
 
@@ -98,7 +100,7 @@ static enum kt_err refuse_needed(struct kt_vault *vault,
 				 (long long)rows.n,
 				 kt_key_role_name((enum kt_key_role)key->role),
 				 (long long)key->version);
-	if (key->deactivated == 0 && key->compromised == 0)
+	if (key->deactivated == 0)
 		return err_raise(KT_ERR_CONFLICT, "%s key version %lld is %s",
 				 kt_key_role_name((enum kt_key_role)key->role),
 				 (long long)key->version,
@@ -154,7 +156,7 @@ static enum kt_err refuse_rotating(struct kt_vault *vault,
 /* The recount and the intent are one transaction; after it the key is
  * deactivated and destroying, so that no new row can name it. */
 static enum kt_err commit_intent(struct kt_vault *vault, int64_t version,
-				 struct version_keys *ret)
+				 bool ignore_backups, struct version_keys *ret)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
 	struct version_keys keys;
@@ -162,6 +164,7 @@ static enum kt_err commit_intent(struct kt_vault *vault, int64_t version,
 
 	TRY(store_begin(vault->store, STORE_WRITE, &tx));
 	TRY(read_version(vault, version, &keys));
+	TRY(backup_allow_destroy(vault, version, ignore_backups));
 	for (size_t i = 0; i < keys.count; i++) {
 		struct key_row *key = &keys.key[i];
 
@@ -171,6 +174,7 @@ static enum kt_err commit_intent(struct kt_vault *vault, int64_t version,
 					 (long long)version);
 		TRY(refuse_needed(vault, key));
 		TRY(refuse_rotating(vault, key));
+		CRASH_POINT("destroy.recounted");
 		key->destroying = clock_now();
 		TRY(store_update(vault->store, ROW_KEY, key));
 		kt_id_format(&key->cka_id, id);
@@ -188,8 +192,10 @@ static enum kt_err commit_intent(struct kt_vault *vault, int64_t version,
 static enum kt_err destroy_objects(struct kt_vault *vault,
 				   const struct version_keys *keys)
 {
-	for (size_t i = 0; i < keys->count; i++)
+	for (size_t i = 0; i < keys->count; i++) {
 		TRY(token_destroy(vault->token, &keys->key[i].cka_id));
+		CRASH_POINT("destroy.object");
+	}
 	TRY(token_reload(vault->token));
 	for (size_t i = 0; i < keys->count; i++) {
 		size_t count;
@@ -247,16 +253,20 @@ static enum kt_err commit_outcome(struct kt_vault *vault,
 			(long long)key->version));
 	}
 	TRY(stamp_rotation(vault, &keys->key[0]));
+	CRASH_POINT("destroy.stamped");
 	TRY(audit_checkpoint(vault));
 	return store_commit(&tx);
 }
 
-enum kt_err kt_master_destroy(struct kt_vault *vault, int64_t version)
+enum kt_err kt_master_destroy(struct kt_vault *vault, int64_t version,
+			      bool ignore_backups)
 {
 	struct version_keys keys;
 
 	TRY(require_operator(vault));
-	TRY(commit_intent(vault, version, &keys));
+	TRY(commit_intent(vault, version, ignore_backups, &keys));
+	CRASH_POINT("destroy.intended");
 	TRY(destroy_objects(vault, &keys));
+	CRASH_POINT("destroy.proven");
 	return commit_outcome(vault, &keys);
 }

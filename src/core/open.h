@@ -9,6 +9,9 @@
 
 DEFINE_CLEANUP(struct kt_vault, kt_vault_close)
 
+/* What token_open() takes; borrows from params. */
+struct token_params token_params_of(const struct kt_params *params);
+
 /* An empty handle with the actor's name and the cache. */
 enum kt_err vault_new(const struct kt_params *params, struct kt_vault **ret);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/text.h"
 
 static enum kt_err load_leg(struct kt_vault *vault, const struct leg_row *row,
@@ -16,15 +17,29 @@ static enum kt_err load_leg(struct kt_vault *vault, const struct leg_row *row,
 {
 	struct rotation_leg *leg;
 
-	if (run->legs == KT_ROTATION_LEGS_MAX)
-		return err_raise(KT_ERR_INTEGRITY, "rotation has %zu legs",
-				 run->legs + 1);
+	if (run->legs == KT_ROTATION_LEGS_MAX || row->leg != (int64_t)run->legs)
+		return err_raise(
+			KT_ERR_INTEGRITY,
+			"rotation has leg %lld where leg %zu should be",
+			(long long)row->leg, run->legs);
 	leg = &run->leg[run->legs];
 	leg->row = *row;
 	TRY(query_one(vault->store, Q_KEY, &leg->old_key, "b", &row->old_key));
 	TRY(query_one(vault->store, Q_KEY, &leg->new_key, "b", &row->new_key));
 	run->legs++;
 	return KT_OK;
+}
+
+/* A leg that is gone would be rows that are never looked at. */
+static enum kt_err require_legs(const struct rotation_run *run)
+{
+	bool two = run->row.kind == KT_ROTATION_MASTER &&
+		   run->vault->row.recovery_wraps != 0;
+
+	if (run->legs == (two ? 2 : 1))
+		return KT_OK;
+	return err_raise(KT_ERR_INTEGRITY, "rotation has %zu legs, not %d",
+			 run->legs, two ? 2 : 1);
 }
 
 enum kt_err rotation_load(struct kt_vault *vault, const struct kt_id *id,
@@ -43,6 +58,7 @@ enum kt_err rotation_load(struct kt_vault *vault, const struct kt_id *id,
 		TRY(load_leg(vault, &row, &run));
 	if (err != KT_ERR_NOT_FOUND)
 		return err;
+	TRY(require_legs(&run));
 	*ret = run;
 	return KT_OK;
 }
@@ -65,6 +81,7 @@ enum kt_err rotation_options(const struct kt_rotate_options *options,
 	if (o->grace < 0)
 		return err_raise(KT_ERR_USAGE, "negative grace time");
 	run->batch_size = o->batch_size > 0 ? o->batch_size : BATCH_DEFAULT;
+	run->skip_quarantined = o->skip_quarantined;
 	run->jobs = o->jobs;
 	if (run->jobs == 0)
 		run->jobs = cores < 1          ? 1
@@ -80,6 +97,29 @@ enum kt_err run_begin(struct rotation_run *run, struct store_tx **ret)
 	TRY(store_begin(run->vault->store, STORE_WRITE, &tx));
 	TRY(lease_renew(run->vault, run->fence));
 	*ret = TAKE(tx);
+	return KT_OK;
+}
+
+static enum kt_err new_key_compromised(const struct rotation_leg *leg)
+{
+	enum kt_err err = err_raise(
+		KT_ERR_CONFLICT, "the new %s key, version %lld, is compromised",
+		kt_key_role_name((enum kt_key_role)leg->new_key.role),
+		(long long)leg->new_key.version);
+
+	return err_hint(err, "'keyturn rotation rollback' takes it away");
+}
+
+enum kt_err run_refuse_compromised(struct rotation_run *run)
+{
+	for (size_t i = 0; i < run->legs; i++) {
+		struct rotation_leg *leg = &run->leg[i];
+
+		TRY(query_one(run->vault->store, Q_KEY, &leg->new_key, "b",
+			      &leg->row.new_key));
+		if (leg->new_key.compromised != 0)
+			return new_key_compromised(leg);
+	}
 	return KT_OK;
 }
 
@@ -138,6 +178,23 @@ static const struct {
 	[DO_UNSTAGE] = {"roll back", rotation_unstage},
 };
 
+/* A way back to a compromised key is no way back: then there is no grace. */
+static enum rotation_action next_action(const struct rotation_run *run)
+{
+	enum rotation_action action = rotation_next(&run->row, clock_now());
+
+	if (action == DO_WAIT &&
+	    (run->end_grace || run->leg[0].old_key.compromised != 0))
+		return DO_DEACTIVATE;
+	return action;
+}
+
+static bool fills_new_key(enum rotation_action action)
+{
+	return action == DO_KEY || action == DO_STAGE || action == DO_VERIFY ||
+	       action == DO_CUT_OVER;
+}
+
 /* After an error inside a transaction the rows in memory may be ahead of the
  * committed ones; each step starts from what is committed. */
 static enum kt_err run_loop(struct rotation_run *run)
@@ -146,12 +203,13 @@ static enum kt_err run_loop(struct rotation_run *run)
 
 	for (;;) {
 		TRY(rotation_load(run->vault, &run->row.id, run));
-		action = rotation_next(&run->row, clock_now());
-		if (action == DO_WAIT && run->end_grace)
-			action = DO_DEACTIVATE;
+		action = next_action(run);
 		if (action == DO_NOTHING || action == DO_WAIT)
 			return KT_OK;
+		if (fills_new_key(action))
+			TRY(run_refuse_compromised(run));
 		TRY(run_check_stop(run));
+		CRASH_POINT("run.step");
 		run_report(run, actions[action].step, 0, 0);
 		TRY(actions[action].run(run));
 	}
@@ -162,6 +220,7 @@ static enum kt_err release(struct rotation_run *run)
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
 
 	TRY(store_begin(run->vault->store, STORE_WRITE, &tx));
+	CRASH_POINT("lease.release");
 	TRY(lease_release(run->vault, run->fence));
 	return store_commit(&tx);
 }
@@ -365,6 +424,7 @@ static enum kt_err plan(struct rotation_run *run, enum kt_rotation_kind kind,
 	struct project_row project;
 	const char *reason = options != NULL ? options->reason : NULL;
 
+	CRASH_POINT("plan.begin");
 	TRY(store_begin(vault->store, STORE_WRITE, &tx));
 	TRY(rotation_old_keys(vault, kind, project_name, old_keys, &run->legs,
 			      &project));
@@ -397,6 +457,7 @@ enum kt_err kt_rotation_start(struct kt_vault *vault,
 	TRY(require_operator(vault));
 	TRY(rotation_options(options, &run));
 	TRY(plan(&run, kind, project, options));
+	CRASH_POINT("plan.committed");
 	return run_and_describe(&run, progress, ret);
 }
 
@@ -408,6 +469,7 @@ static enum kt_err take_over(struct rotation_run *run, const struct kt_id *id,
 
 	TRY(store_begin(run->vault->store, STORE_WRITE, &tx));
 	TRY(rotation_load(run->vault, id, run));
+	CRASH_POINT("take-over.loaded");
 	TRY(lease_take(run->vault, id, &run->fence));
 	TRY(change(run));
 	return store_commit(&tx);
@@ -415,10 +477,11 @@ static enum kt_err take_over(struct rotation_run *run, const struct kt_id *id,
 
 static enum kt_err count_resume(struct rotation_run *run)
 {
-	enum rotation_action next = rotation_next(&run->row, clock_now());
+	enum rotation_action next = next_action(run);
 	char id[KT_ID_TEXT_LEN + 1];
 
-	if (next == DO_NOTHING || next == DO_WAIT || next == DO_DEACTIVATE)
+	if (next == DO_NOTHING || next == DO_WAIT ||
+	    (next == DO_DEACTIVATE && run->leg[0].old_key.compromised == 0))
 		return err_raise(
 			KT_ERR_CONFLICT,
 			"the rotation is %s: nothing to resume",
@@ -444,11 +507,29 @@ enum kt_err kt_rotation_resume(struct kt_vault *vault, const struct kt_id *id,
 	return run_and_describe(&run, progress, ret);
 }
 
+/* Before the cut-over a rollback gives up the new key, and the old one serves
+ * readers as it did all the time; after it, it would serve again. */
+static enum kt_err refuse_way_back(const struct rotation_run *run)
+{
+	const struct key_row *old_key = &run->leg[0].old_key;
+	enum kt_err err;
+
+	if (old_key->compromised == 0 || run->row.activated == 0)
+		return KT_OK;
+	err = err_raise(KT_ERR_CONFLICT,
+			"%s key version %lld is compromised: there is no way "
+			"back to it",
+			kt_key_role_name((enum kt_key_role)old_key->role),
+			(long long)old_key->version);
+	return err_hint(err, "'keyturn rotation resume' retires it");
+}
+
 /* From here on new rows are wrapped under the old keys only. */
 static enum kt_err begin_rollback(struct rotation_run *run)
 {
 	if (rotation_phase(&run->row) == KT_ROTATION_ROLLING_BACK)
 		return count_resume(run);
+	TRY(refuse_way_back(run));
 	TRY(run_stamp(run, EVENT_ROLLBACK_STARTED));
 	for (size_t i = 0; i < run->legs; i++) {
 		run->leg[i].new_key.deactivated = clock_now();
@@ -486,7 +567,7 @@ static enum kt_err refuse_early(struct rotation_run *run)
 	enum kt_err err;
 
 	TRY(require_cut_over(run));
-	if (rotation_next(&run->row, clock_now()) != DO_WAIT)
+	if (next_action(run) != DO_WAIT)
 		return KT_OK;
 	time_format(run->row.activated + run->row.grace, until);
 	err = err_raise(KT_ERR_CONFLICT, "the grace time ends at %s", until);

@@ -28,7 +28,8 @@ struct rotation_run {
 	int64_t fence;
 	int64_t batch_size;
 	int jobs;
-	bool end_grace; /* do not wait for it */
+	bool end_grace;        /* do not wait for it */
+	bool skip_quarantined; /* prove the good rows beside bad ones */
 	struct kt_progress progress;
 };
 
@@ -59,6 +60,10 @@ enum kt_err rotation_options(const struct kt_rotate_options *options,
 /* A write transaction that fails when the lease is lost. */
 enum kt_err run_begin(struct rotation_run *run, struct store_tx **ret);
 
+/* KT_ERR_CONFLICT when a new key of it was marked as compromised: nothing is
+ * put under it any more, in no transaction that asked this. */
+enum kt_err run_refuse_compromised(struct rotation_run *run);
+
 /* In a write transaction: stamps the event's time and appends to the audit. */
 enum kt_err run_stamp(struct rotation_run *run, enum rotation_event event);
 
@@ -84,6 +89,10 @@ enum kt_err rotation_missing(struct rotation_run *run, int64_t *ret);
 /* Fills the public record. */
 enum kt_err rotation_describe(struct rotation_run *run,
 			      struct kt_rotation *ret);
+
+/* "wraps KEY/SUBJECT: reason", once, for a row in quarantine. */
+void fault_text(const struct kt_id *wrapping_key, const struct kt_id *subject,
+		const char *reason, char *ret, size_t size);
 
 /* Who wraps what in this leg, for workers. */
 enum kt_err rotation_rewrap_key(struct kt_vault *vault,

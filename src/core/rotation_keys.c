@@ -5,6 +5,7 @@
 #include "core/rotation.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 
 /* A rotation keeps the mechanism. */
 static enum kt_wrap_mech leg_mech(const struct rotation_leg *leg)
@@ -22,10 +23,13 @@ static enum kt_err generate_missing(struct rotation_run *run)
 
 		TRY(token_count(run->vault->token, &leg->new_key.cka_id,
 				&count));
+		CRASH_POINT("key.generate");
 		if (count == 0)
 			TRY(key_generate(run->vault, leg_mech(leg),
 					 &leg->new_key));
+		CRASH_POINT("key.generated");
 	}
+	CRASH_POINT("key.reload");
 	return token_reload(run->vault->token);
 }
 
@@ -84,6 +88,7 @@ static enum kt_err make_master_keys(struct rotation_run *run)
 	TRY(generate_missing(run));
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(prove_or_replace(run, &run->leg[i], fresh));
+	CRASH_POINT("key.proven");
 	return commit_keyed(run);
 }
 
@@ -116,6 +121,7 @@ static enum kt_err make_project_key(struct rotation_run *run)
 	TRY(make_project_canary(&masters, blobs, (enum kt_wrap_mech)key->mech,
 				&key->canary));
 	key->proven = clock_now();
+	CRASH_POINT("project-key.wrapped");
 	TRY(run_begin(run, &tx));
 	TRY(wrap_set_read(vault, KT_KEY_PROJECT, NULL, &now));
 	if (!wrap_set_equal(&masters, &now))
@@ -157,6 +163,7 @@ enum kt_err rotation_cut_over(struct rotation_run *run)
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
 	int64_t missing;
 
+	CRASH_POINT("cut-over.begin");
 	TRY(run_begin(run, &tx));
 	TRY(rotation_missing(run, &missing));
 	if (missing != 0)
@@ -168,11 +175,23 @@ enum kt_err rotation_cut_over(struct rotation_run *run)
 		TRY(store_update(run->vault->store, ROW_KEY,
 				 &run->leg[i].new_key));
 	}
+	CRASH_POINT("cut-over.switched");
 	if (run->row.kind == KT_ROTATION_PROJECT)
 		TRY(revoke_access(run));
+	CRASH_POINT("cut-over.revoked");
 	TRY(run_stamp(run, EVENT_ACTIVATED));
 	TRY(audit_checkpoint(run->vault));
 	return store_commit(&tx);
+}
+
+/* Read again: it may have been marked as compromised since. */
+static enum kt_err retire(struct rotation_run *run, struct rotation_leg *leg)
+{
+	struct store *store = run->vault->store;
+
+	TRY(query_one(store, Q_KEY, &leg->old_key, "b", &leg->row.old_key));
+	leg->old_key.deactivated = clock_now();
+	return store_update(store, ROW_KEY, &leg->old_key);
 }
 
 /* From here on nothing is wrapped under the old keys any more. */
@@ -187,11 +206,9 @@ enum kt_err rotation_deactivate(struct rotation_run *run)
 		return err_raise(KT_ERR_INTEGRITY,
 				 "%lld rows are not under the new key",
 				 (long long)missing);
-	for (size_t i = 0; i < run->legs; i++) {
-		run->leg[i].old_key.deactivated = clock_now();
-		TRY(store_update(run->vault->store, ROW_KEY,
-				 &run->leg[i].old_key));
-	}
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(retire(run, &run->leg[i]));
+	CRASH_POINT("old-key.retired");
 	TRY(run_stamp(run, EVENT_CONTRACTING));
 	return store_commit(&tx);
 }

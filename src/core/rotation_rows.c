@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/text.h"
 #include "core/sweep.h"
 
@@ -93,6 +94,7 @@ static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
 	TRY(is_unchanged(store, row, &unchanged));
 	if (!unchanged)
 		return KT_OK;
+	CRASH_POINT("stage.row");
 	sweep->leg->row.rows_rewrapped++;
 	return store_insert(store, ROW_WRAP, &twin);
 }
@@ -102,6 +104,8 @@ static enum kt_err commit_staged(struct sweep *sweep, struct sweep_batch *batch)
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
 
 	TRY(run_begin(sweep->run, &tx));
+	TRY(run_refuse_compromised(sweep->run));
+	CRASH_POINT("stage.begun");
 	for (size_t i = 0; i < batch->rewrap.count; i++) {
 		if (batch->rewrap.items[i].err == KT_OK)
 			TRY(store_twin(sweep, &batch->rows[i],
@@ -110,6 +114,7 @@ static enum kt_err commit_staged(struct sweep *sweep, struct sweep_batch *batch)
 	TRY(store_faults(sweep, batch));
 	sweep->leg->row.stage_cursor = batch->last;
 	TRY(store_update(sweep->run->vault->store, ROW_LEG, &sweep->leg->row));
+	CRASH_POINT("stage.cursor");
 	return store_commit(&tx);
 }
 
@@ -178,66 +183,38 @@ static enum kt_err refuse_faults(struct rotation_run *run)
 			id);
 }
 
-/* Wraps what has no twin: first from the cursor on, then, should rows have
- * come before it, from the beginning. */
-static enum kt_err stage_all(struct rotation_run *run)
+/* Removes one row whose other is known to be good. Its own MAC does not matter
+ * any more: it goes as it is. */
+static enum kt_err remove_row(struct store *store, const struct kt_id *key,
+			      const struct kt_id *subject)
 {
-	static const struct kt_id start;
+	CLEANUP(query_donep) struct query *query = NULL;
+	struct wrap_row row = {0};
+	enum kt_err err;
 
-	for (size_t i = 0; i < run->legs; i++)
-		TRY(stage_leg(run, &run->leg[i],
-			      &run->leg[i].row.stage_cursor));
-	TRY(refuse_faults(run));
-	for (size_t i = 0; i < run->legs; i++)
-		TRY(stage_leg(run, &run->leg[i], &start));
-	return refuse_faults(run);
+	TRY(query_start(store, Q_WRAP, &query, "bb", key, subject));
+	err = query_next(query, &row);
+	if (err != KT_OK && err != KT_ERR_INTEGRITY)
+		return err;
+	return store_remove(store, ROW_WRAP, &row);
 }
 
-/* In the stamping transaction: the rows have the last word. */
-static enum kt_err refuse_missing(struct rotation_run *run)
-{
-	int64_t missing;
-
-	TRY(rotation_missing(run, &missing));
-	if (missing == 0)
-		return KT_OK;
-	return err_raise(KT_ERR_CONFLICT,
-			 "%lld rows are not under the new key yet: resume",
-			 (long long)missing);
-}
-
-static enum kt_err stamp_complete(struct rotation_run *run,
-				  enum rotation_event event)
-{
-	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-
-	TRY(run_begin(run, &tx));
-	TRY(refuse_missing(run));
-	TRY(refuse_faults(run));
-	TRY(run_stamp(run, event));
-	return store_commit(&tx);
-}
-
-enum kt_err rotation_stage(struct rotation_run *run)
-{
-	TRY(clear_faults(run));
-	TRY(stage_all(run));
-	return stamp_complete(run, EVENT_STAGED);
-}
-
-/* A new row that does not hold the same key is taken away, so that a resume
- * stages it again from the old one, which was never touched. */
+/* A new row that does not hold the same key, or whose MAC is wrong, is taken
+ * away, so that a resume stages it again from the old one, which was never
+ * touched. */
 static enum kt_err drop_bad_twins(struct sweep *sweep,
 				  const struct sweep_batch *batch)
 {
-	for (size_t i = 0; i < batch->rewrap.count; i++) {
+	for (size_t i = 0; i < batch->fault_count; i++) {
+		const struct sweep_fault *fault = &batch->faults[i];
 		enum kt_err err;
 
-		if (batch->rewrap.items[i].err != KT_ERR_INTEGRITY)
+		if (!id_equal(&fault->wrapping_key, &sweep->leg->new_key.id))
 			continue;
-		err = store_remove(sweep->run->vault->store, ROW_WRAP,
-				   &batch->rows[i]);
-		if (err != KT_ERR_CONFLICT) /* deleted since, with its secret */
+		err = remove_row(sweep->run->vault->store, &fault->wrapping_key,
+				 &fault->subject);
+		if (err !=
+		    KT_ERR_NOT_FOUND) /* deleted since, with its secret */
 			TRY(err);
 	}
 	return KT_OK;
@@ -256,6 +233,7 @@ static enum kt_err commit_verified(struct sweep *sweep,
 			batch->rewrap.items[i].err == KT_OK;
 	sweep->leg->row.verify_cursor = batch->last;
 	TRY(store_update(sweep->run->vault->store, ROW_LEG, &sweep->leg->row));
+	CRASH_POINT("verify.cursor");
 	return store_commit(&tx);
 }
 
@@ -278,6 +256,70 @@ static enum kt_err verify_leg(struct rotation_run *run,
 	return sweep_run(&sweep);
 }
 
+/* What can be done beside bad rows, so that nothing else is found bad when they
+ * are mended. It does not count as `verified`: the next run clears the faults
+ * and with them the cursor. */
+static enum kt_err prove_beside_faults(struct rotation_run *run)
+{
+	int64_t faults;
+
+	TRY(count_rows(run->vault, Q_FAULT_COUNT, &run->row.id, NULL, &faults));
+	for (size_t i = 0; faults > 0 && i < run->legs; i++)
+		TRY(verify_leg(run, &run->leg[i]));
+	return KT_OK;
+}
+
+/* Wraps what has no twin: first from the cursor on, then, should rows have
+ * come before it, from the beginning. */
+static enum kt_err stage_all(struct rotation_run *run)
+{
+	static const struct kt_id start;
+
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(stage_leg(run, &run->leg[i],
+			      &run->leg[i].row.stage_cursor));
+	if (!run->skip_quarantined)
+		TRY(refuse_faults(run));
+	for (size_t i = 0; i < run->legs; i++)
+		TRY(stage_leg(run, &run->leg[i], &start));
+	if (run->skip_quarantined)
+		TRY(prove_beside_faults(run));
+	return refuse_faults(run);
+}
+
+/* In the stamping transaction: the rows have the last word. */
+static enum kt_err refuse_missing(struct rotation_run *run)
+{
+	int64_t missing;
+
+	TRY(rotation_missing(run, &missing));
+	if (missing == 0)
+		return KT_OK;
+	return err_raise(KT_ERR_CONFLICT,
+			 "%lld rows are not under the new key yet: resume",
+			 (long long)missing);
+}
+
+static enum kt_err stamp_complete(struct rotation_run *run,
+				  enum rotation_event event)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+
+	TRY(run_begin(run, &tx));
+	TRY(refuse_faults(run));
+	TRY(refuse_missing(run));
+	CRASH_POINT("complete.counted");
+	TRY(run_stamp(run, event));
+	return store_commit(&tx);
+}
+
+enum kt_err rotation_stage(struct rotation_run *run)
+{
+	TRY(clear_faults(run));
+	TRY(stage_all(run));
+	return stamp_complete(run, EVENT_STAGED);
+}
+
 enum kt_err rotation_verify(struct rotation_run *run)
 {
 	TRY(clear_faults(run));
@@ -285,22 +327,6 @@ enum kt_err rotation_verify(struct rotation_run *run)
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(verify_leg(run, &run->leg[i]));
 	return stamp_complete(run, EVENT_VERIFIED);
-}
-
-/* Removes one row whose other is known to be good. Its own MAC does not matter
- * any more: it goes as it is. */
-static enum kt_err remove_row(struct store *store, const struct kt_id *key,
-			      const struct kt_id *subject)
-{
-	CLEANUP(query_donep) struct query *query = NULL;
-	struct wrap_row row = {0};
-	enum kt_err err;
-
-	TRY(query_start(store, Q_WRAP, &query, "bb", key, subject));
-	err = query_next(query, &row);
-	if (err != KT_OK && err != KT_ERR_INTEGRITY)
-		return err;
-	return store_remove(store, ROW_WRAP, &row);
 }
 
 struct removal {
@@ -355,6 +381,7 @@ static enum kt_err remove_batch(struct removal *removal, struct leg_row *leg)
 	for (size_t i = 0; i < count; i++)
 		TRY(remove_row(store, removal->goes, &removal->subjects[i]));
 	removal->removed += (int64_t)count;
+	CRASH_POINT("remove.rows");
 	if (leg != NULL) {
 		leg->rows_contracted += (int64_t)count;
 		TRY(store_update(store, ROW_LEG, leg));
@@ -384,6 +411,7 @@ static enum kt_err remove_twins(struct rotation_run *run, const char *step,
 	while (!removal.at_end) {
 		TRY(run_check_stop(run));
 		TRY(remove_batch(&removal, leg));
+		CRASH_POINT("remove.committed");
 		run_report(run, step, removal.removed, total);
 	}
 	return KT_OK;
@@ -427,6 +455,7 @@ static enum kt_err stamp_contracted(struct rotation_run *run)
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(refuse_rest(run, &run->leg[i].old_key));
 	TRY(run_stamp(run, EVENT_CONTRACTED));
+	CRASH_POINT("contracted.stamped");
 	if (run->row.kind == KT_ROTATION_PROJECT) {
 		TRY(destroy_project_key(run, &run->leg[0].old_key));
 		TRY(run_stamp(run, EVENT_DESTROYED));
@@ -459,6 +488,7 @@ static enum kt_err stamp_rolled_back(struct rotation_run *run)
 	TRY(store_exec(run->vault->store, S_FAULTS_DELETE, &cleared, "b",
 		       &run->row.id));
 	TRY(run_stamp(run, EVENT_ROLLED_BACK));
+	CRASH_POINT("rolled-back.stamped");
 	TRY(audit_checkpoint(run->vault));
 	return store_commit(&tx);
 }

@@ -51,6 +51,8 @@ enum kt_err rotation_describe(struct rotation_run *run, struct kt_rotation *ret)
 		.rolled_back = run->row.rolled_back,
 		.grace = run->row.grace,
 		.resumed = run->row.resumed,
+		.reencrypted = run->row.reencrypted,
+		.values_reencrypted = run->row.values_reencrypted,
 		.legs = run->legs,
 	};
 	struct count_row faults;
@@ -119,9 +121,8 @@ enum kt_err kt_rotation_list(struct kt_vault *vault,
 	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
 }
 
-static void fault_text(const struct kt_id *wrapping_key,
-		       const struct kt_id *subject, const char *reason,
-		       char *ret, size_t size)
+void fault_text(const struct kt_id *wrapping_key, const struct kt_id *subject,
+		const char *reason, char *ret, size_t size)
 {
 	struct wrap_row row = {.wrapping_key = *wrapping_key,
 			       .subject = *subject};
@@ -183,6 +184,7 @@ enum kt_err kt_rotation_plan(struct kt_vault *vault, enum kt_rotation_kind kind,
 		      &keys[0].owner));
 	text_cut(plan.project, sizeof(plan.project), row.name);
 	plan.old_version = keys[0].version;
+	plan.compromised = keys[0].compromised != 0;
 	plan.new_version = latest.version + 1;
 	plan.batch_size = run.batch_size;
 	plan.jobs = run.jobs;

@@ -60,14 +60,8 @@ enum kt_err secret_find(struct kt_vault *vault,
 	return KT_OK;
 }
 
-/* The key by which this actor reads this project, for one transaction. */
-struct way {
-	struct kt_id id;
-	struct wrap_key *key;
-};
-
-static enum kt_err way_find(struct kt_vault *vault, const struct kt_id *project,
-			    struct way *ret)
+enum kt_err way_find(struct kt_vault *vault, const struct kt_id *project,
+		     struct way *ret)
 {
 	static const struct kt_id nobody;
 	bool recovery = !vault->actor.limited && vault->row.recovery_wraps != 0;
@@ -85,15 +79,7 @@ static enum kt_err way_find(struct kt_vault *vault, const struct kt_id *project,
 	return KT_OK;
 }
 
-/* One value as the database has it. */
-struct reading {
-	struct secret_row head;
-	struct version_row version;
-	struct wrap_row wrap;
-	struct wrap_key *key;
-};
-
-static void reading_done(struct reading *r)
+void reading_done(struct reading *r)
 {
 	row_done(ROW_VERSION, &r->version);
 }
@@ -150,9 +136,8 @@ static enum kt_err wrap_read(struct kt_vault *vault, struct reading *r,
 	return err;
 }
 
-/* Fills the rest of *r from its head; way NULL: without the wrap. */
-static enum kt_err reading_fill(struct kt_vault *vault, struct reading *r,
-				int64_t number, const struct way *way)
+enum kt_err reading_fill(struct kt_vault *vault, struct reading *r,
+			 int64_t number, const struct way *way)
 {
 	enum kt_err err = version_read(vault, r, number);
 
@@ -166,8 +151,8 @@ static enum kt_err reading_fill(struct kt_vault *vault, struct reading *r,
 			  (long long)number);
 }
 
-static enum kt_err reading_open(struct kt_vault *vault, const struct reading *r,
-				struct kt_secret *ret)
+enum kt_err reading_open(struct kt_vault *vault, const struct reading *r,
+			 struct kt_secret *ret)
 {
 	struct sealed_value sealed = {.data = r->version.ciphertext.data,
 				      .len = r->version.ciphertext.len};

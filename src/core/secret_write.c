@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/text.h"
 #include "core/audit.h"
 #include "core/id_list.h"
@@ -152,8 +153,10 @@ static enum kt_err item_store(struct writing *w, struct pending *item)
 
 	if (err == KT_OK)
 		err = dek_store(w, item);
+	CRASH_POINT("secret.dek");
 	if (err == KT_OK)
 		err = version_store(w, item);
+	CRASH_POINT("secret.version");
 	if (err == KT_OK)
 		return KT_OK;
 	return err_prefix(err, "secret '%s'", item->name);
@@ -204,6 +207,7 @@ static enum kt_err attempt(struct writing *w)
 	TRY(prepare(w));
 	for (size_t i = 0; i < w->count; i++)
 		TRY(item_seal(w, &w->items[i]));
+	CRASH_POINT("secret.sealed");
 	return commit(w);
 }
 

@@ -31,6 +31,34 @@ enum kt_err secret_find(struct kt_vault *vault,
 			const struct project_row *project, const char *name,
 			struct secret_row *ret);
 
+/* The key by which this actor reads a project, for one transaction. */
+struct way {
+	struct kt_id id;
+	struct wrap_key *key; /* borrowed from the vault's cache */
+};
+
+enum kt_err way_find(struct kt_vault *vault, const struct kt_id *project,
+		     struct way *ret);
+
+/* One value as the database has it. */
+struct reading {
+	struct secret_row head;
+	struct version_row version;
+	struct wrap_row wrap;
+	struct wrap_key *key;
+};
+
+/* Fills the rest of *r from its head, in the caller's transaction; way NULL:
+ * without the wrap. reading_done() follows whatever it returns. */
+enum kt_err reading_fill(struct kt_vault *vault, struct reading *r,
+			 int64_t number, const struct way *way);
+
+/* On the token, outside of the transaction. */
+enum kt_err reading_open(struct kt_vault *vault, const struct reading *r,
+			 struct kt_secret *ret);
+
+void reading_done(struct reading *r);
+
 /* In the caller's write transaction: every wrap of a wrapped key goes, its row
  * stays with its destruction stamped. */
 enum kt_err key_erase(struct kt_vault *vault, const struct kt_id *key,

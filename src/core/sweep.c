@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/text.h"
 
 struct pipe {
@@ -64,6 +65,7 @@ static enum kt_err start_workers(struct pipe *pipe)
 		.worker = vault->params.worker,
 		.processes = processes_for(sweep),
 	};
+	enum kt_err err;
 
 	TRY(rotation_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
 	if (sweep->op == REWRAP_TRY) {
@@ -73,7 +75,10 @@ static enum kt_err start_workers(struct pipe *pipe)
 		TRY(rotation_rewrap_key(vault, &sweep->leg->new_key,
 					&params.new_key));
 	}
-	return rewrap_start(&params, &pipe->rewrap);
+	err = rewrap_start(&params, &pipe->rewrap);
+	if (err == KT_ERR_NOT_FOUND) /* its row is there: the token lacks it */
+		return err_prefix(KT_ERR_TOKEN, "rewrap");
+	return err;
 }
 
 static enum kt_err pipe_init(struct sweep *sweep, struct pipe *pipe)
@@ -181,6 +186,7 @@ static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
 	}
 	if (err != KT_ERR_NOT_FOUND)
 		return err;
+	CRASH_POINT("sweep.read");
 	pipe->at_end = read < (size_t)pipe->sweep->run->batch_size;
 	return KT_OK;
 }
@@ -207,6 +213,7 @@ static enum kt_err collect(struct pipe *pipe)
 	struct sweep_batch *batch;
 
 	TRY(rewrap_collect(pipe->rewrap, &done));
+	CRASH_POINT("sweep.collected");
 	batch = done->user;
 	pipe->collected++;
 	for (size_t i = 0; i < batch->rewrap.count; i++) {
@@ -215,6 +222,7 @@ static enum kt_err collect(struct pipe *pipe)
 				  batch->rewrap.items[i].reason);
 	}
 	TRY(sweep->commit(sweep, batch));
+	CRASH_POINT("sweep.committed");
 	sweep->done += (int64_t)batch->rewrap.count;
 	run_report(sweep->run, sweep->step, sweep->done, sweep->total);
 	return KT_OK;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "core/cache.h"
@@ -40,6 +41,16 @@ void kt_vault_close(struct kt_vault *vault)
 	free(vault);
 }
 
+struct token_params token_params_of(const struct kt_params *params)
+{
+	return (struct token_params){
+		.uri = params->token_uri,
+		.module = params->module,
+		.runtime_dir = params->runtime_dir,
+		.pin = &params->pin,
+	};
+}
+
 enum kt_err vault_new(const struct kt_params *params, struct kt_vault **ret)
 {
 	CLEANUP(kt_vault_closep)
@@ -49,12 +60,7 @@ enum kt_err vault_new(const struct kt_params *params, struct kt_vault **ret)
 		return err_memory();
 	secret_heap_init();
 	vault->params = *params;
-	vault->token_params = (struct token_params){
-		.uri = params->token_uri,
-		.module = params->module,
-		.runtime_dir = params->runtime_dir,
-		.pin = &vault->params.pin,
-	};
+	vault->token_params = token_params_of(&vault->params);
 	TRY(text_copy(vault->actor.name, sizeof(vault->actor.name),
 		      params->operator_name, "operator name"));
 	TRY(cache_new(&vault->cache));
@@ -88,6 +94,9 @@ enum kt_err vault_derive_keys(struct kt_vault *vault,
 	TRY(rowmac_new(&vault->row.id, &key, &vault->rowmac));
 	TRY(derive(vault, row_mac_cka_id, "keyturn access 1",
 		   &vault->access_mac_key));
+	if (secret_equal(&key, &vault->access_mac_key))
+		return err_raise(KT_ERR_TOKEN,
+				 "the token's MACs do not depend on the data");
 	store_set_sealer(vault->store, rowmac_sealer(vault->rowmac));
 	return KT_OK;
 }
@@ -108,25 +117,35 @@ static enum kt_err right_token(struct kt_vault *vault)
 	return KT_OK;
 }
 
+/* A key that every vault has from its init on. */
+static enum kt_err vault_key(struct kt_vault *vault, enum kt_key_role role,
+			     struct key_row *ret)
+{
+	enum kt_err err = query_one(vault->store, Q_KEY_LATEST, ret, "ib",
+				    (int64_t)role, &(struct kt_id){0});
+
+	if (err == KT_ERR_NOT_FOUND)
+		return err_raise(KT_ERR_INTEGRITY,
+				 "keys: the %s key is missing",
+				 kt_key_role_name(role));
+	return err;
+}
+
 /* The row-MAC key row is read once unchecked, to have the key that then checks
  * it, and everything else, by reading again. */
 static enum kt_err unlock_rows(struct kt_vault *vault)
 {
-	static const struct kt_id nobody;
 	struct key_row key;
 	enum kt_err err;
 
-	TRY(query_one(vault->store, Q_KEY_LATEST, &key, "ib",
-		      (int64_t)KT_KEY_ROW_MAC, &nobody));
+	TRY(vault_key(vault, KT_KEY_ROW_MAC, &key));
 	err = vault_derive_keys(vault, &key.cka_id);
 	if (err == KT_ERR_NOT_FOUND)
 		return err_prefix(KT_ERR_TOKEN, "the row-MAC key");
 	TRY(err);
 	TRY(query_one(vault->store, Q_VAULT, &vault->row, ""));
-	TRY(query_one(vault->store, Q_KEY_LATEST, &key, "ib",
-		      (int64_t)KT_KEY_ROW_MAC, &nobody));
-	return query_one(vault->store, Q_KEY_LATEST, &vault->audit_key, "ib",
-			 (int64_t)KT_KEY_AUDIT, &nobody);
+	TRY(vault_key(vault, KT_KEY_ROW_MAC, &key));
+	return vault_key(vault, KT_KEY_AUDIT, &vault->audit_key);
 }
 
 /* An init that was killed leaves a first master key that was never activated.
@@ -136,14 +155,30 @@ static enum kt_err whole(struct kt_vault *vault)
 	struct key_row key;
 	enum kt_err err;
 
-	TRY(query_one(vault->store, Q_KEY_LATEST, &key, "ib",
-		      (int64_t)KT_KEY_MASTER, &(struct kt_id){0}));
+	TRY(vault_key(vault, KT_KEY_MASTER, &key));
 	if (key.version > 1 || key.activated != 0)
 		return KT_OK;
 	err = err_raise(KT_ERR_SCHEMA, "%s: its init was interrupted",
 			vault->params.store_path);
 	return err_hint(err, "nothing is in it: remove the file and run "
 			     "'keyturn init' again");
+}
+
+/* Only a database without a key may be called empty: another one holds secrets,
+ * whatever became of its vault row. */
+static enum kt_err no_vault(struct kt_vault *vault)
+{
+	struct key_row key;
+	enum kt_err key_err =
+		query_one(vault->store, Q_KEY_LATEST, &key, "ib",
+			  (int64_t)KT_KEY_MASTER, &(struct kt_id){0});
+	enum kt_err err = err_raise(KT_ERR_SCHEMA, "%s: no vault in it",
+				    vault->params.store_path);
+
+	if (key_err != KT_ERR_NOT_FOUND)
+		return err;
+	return err_hint(err, "it is empty, as an interrupted init leaves it: "
+			     "remove it and run 'keyturn init' again");
 }
 
 enum kt_err vault_open_store(struct kt_vault *vault)
@@ -153,10 +188,7 @@ enum kt_err vault_open_store(struct kt_vault *vault)
 
 	TRY(store_open(&params, &vault->store));
 	err = query_one(vault->store, Q_VAULT, &vault->row, "");
-	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(KT_ERR_SCHEMA, "%s: no vault in it",
-				 vault->params.store_path);
-	return err;
+	return err == KT_ERR_NOT_FOUND ? no_vault(vault) : err;
 }
 
 enum kt_err vault_unlock(struct kt_vault *vault)
@@ -172,8 +204,10 @@ enum kt_err kt_vault_open(const struct kt_params *params, struct kt_vault **ret)
 
 	TRY(vault_new(params, &vault));
 	TRY(vault_open_store(vault));
+	CRASH_POINT("open.store");
 	TRY(token_open(&vault->token_params, &vault->token));
 	TRY(vault_unlock(vault));
+	CRASH_POINT("open.unlocked");
 	*ret = TAKE(vault);
 	return KT_OK;
 }

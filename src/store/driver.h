@@ -37,6 +37,7 @@ enum row_type store_query_type(enum store_query which);
 struct store_driver {
 	enum kt_err (*create)(const struct store_params *params, void **ret);
 	enum kt_err (*open)(const struct store_params *params, void **ret);
+	enum kt_err (*open_copy)(const struct store_params *params, void **ret);
 	void (*close)(void *db);
 	void (*discard)(void *db);
 
@@ -57,6 +58,12 @@ struct store_driver {
 	enum kt_err (*select)(void *db, enum store_query which,
 			      const struct store_args *args, void **ret_cursor);
 
+	/* The same for store_scan() and store_find(); the key's row stays as it
+	 * is until the cursor is done. */
+	enum kt_err (*scan)(void *db, enum row_type type, void **ret_cursor);
+	enum kt_err (*find)(void *db, enum row_type type, const void *key,
+			    void **ret_cursor);
+
 	/* As query_next(), but for the MAC, which store.c checks. */
 	enum kt_err (*next)(void *cursor, void *row);
 	void (*done)(void *cursor);
@@ -68,6 +75,10 @@ struct store_driver {
 	enum kt_err (*info)(void *db, struct store_info *ret);
 	enum kt_err (*check)(void *db);
 	enum kt_err (*backup)(void *db, const char *path);
+	enum kt_err (*take_copy)(const char *copy, const char *path);
+	enum kt_err (*replace)(const char *path, bool absent, const char *by,
+			       const char *aside);
+	void (*remove_files)(const char *path);
 };
 
 extern const struct store_driver sqlite_driver;

@@ -116,6 +116,8 @@ struct rotation_row {
 	int64_t contracted, destroyed;
 	int64_t rollback_started, rolled_back;
 	int64_t resumed; /* count */
+	int64_t reencrypted;
+	int64_t values_reencrypted; /* count */
 	struct mac mac;
 };
 
@@ -180,6 +182,18 @@ struct checkpoint_row {
 	struct mac mac;
 };
 
+/* A copy of the database that was made and, as far as is known, is there. */
+struct backup_row {
+	struct kt_id id;
+	int64_t created;
+	int64_t expires;                   /* 0: never */
+	char file[KT_BACKUP_FILE_MAX + 1]; /* as given */
+	int64_t size;
+	struct mac sha256;
+	char versions[64]; /* of the master key that it needs: "1 2" */
+	struct mac mac;
+};
+
 /* What a count query returns. Not a table. */
 struct count_row {
 	int64_t n;
@@ -201,6 +215,7 @@ enum row_type {
 	ROW_AUDIT,
 	ROW_AUDIT_HEAD,
 	ROW_CHECKPOINT,
+	ROW_BACKUP,
 	ROW_COUNT,
 	ROW_TYPE_MAX_
 };

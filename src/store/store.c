@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "store/driver.h"
 
 struct store_tx {
@@ -41,17 +42,13 @@ static const struct {
 	[Q_KEY] = {"b", ROW_KEY},
 	[Q_KEY_VERSION] = {"ibi", ROW_KEY},
 	[Q_KEY_LATEST] = {"ib", ROW_KEY},
-	[Q_KEY_ACTIVE] = {"ib", ROW_KEY},
-	[Q_KEYS_OPEN] = {"ib", ROW_KEY},
 	[Q_KEYS_BY_ROLE] = {"i", ROW_KEY},
 	[Q_KEYS_BY_OWNER] = {"b", ROW_KEY},
 	[Q_KEYS_ON_TOKEN] = {"", ROW_KEY},
-	[Q_KEYS_OF_PROJECT] = {"b", ROW_KEY},
 	[Q_WRAP] = {"bb", ROW_WRAP},
 	[Q_WRAPS_AFTER] = {"bbi", ROW_WRAP},
 	[Q_WRAPS_MISSING] = {"bbbi", ROW_WRAP},
 	[Q_WRAPS_TWINS] = {"bbbi", ROW_WRAP},
-	[Q_WRAPS_OF_SUBJECT] = {"b", ROW_WRAP},
 	[Q_WRAP_COUNT] = {"b", ROW_COUNT},
 	[Q_WRAP_MISSING_COUNT] = {"bb", ROW_COUNT},
 	[Q_PROJECT] = {"b", ROW_PROJECT},
@@ -71,8 +68,6 @@ static const struct {
 	[Q_ACCESS_USABLE_COUNT] = {"bi", ROW_COUNT},
 	[Q_ROTATION] = {"b", ROW_ROTATION},
 	[Q_ROTATIONS] = {"", ROW_ROTATION},
-	[Q_ROTATION_RUNNING] = {"", ROW_ROTATION},
-	[Q_ROTATIONS_UNFINISHED] = {"", ROW_ROTATION},
 	[Q_LEGS] = {"b", ROW_LEG},
 	[Q_FAULTS] = {"b", ROW_FAULT},
 	[Q_FAULT_COUNT] = {"b", ROW_COUNT},
@@ -84,9 +79,10 @@ static const struct {
 };
 
 static const char *const statement_args[STORE_STATEMENT_MAX_] = {
-	[S_WRAPS_DELETE_TWINS] = "bbi", [S_WRAPS_DELETE_UNDER] = "bi",
-	[S_WRAPS_DELETE_SUBJECT] = "b", [S_VERSIONS_DELETE] = "b",
-	[S_FAULTS_DELETE] = "b",        [S_LEASE_RENEW] = "ii",
+	[S_WRAPS_DELETE_SUBJECT] = "b",
+	[S_VERSIONS_DELETE] = "b",
+	[S_FAULTS_DELETE] = "b",
+	[S_LEASE_RENEW] = "ii",
 };
 
 enum row_type store_query_type(enum store_query which)
@@ -121,6 +117,12 @@ enum kt_err store_open(const struct store_params *params, struct store **ret)
 	return store_new(sqlite_driver.open, params, ret);
 }
 
+enum kt_err store_open_copy(const char *path, struct store **ret)
+{
+	return store_new(sqlite_driver.open_copy,
+			 &(struct store_params){.path = path}, ret);
+}
+
 void store_close(struct store *store)
 {
 	if (store == NULL)
@@ -150,6 +152,7 @@ enum kt_err store_begin(struct store *store, enum store_access access,
 	if (store->tx.open)
 		return err_raise(KT_ERR_FAILED, "transactions do not nest");
 	TRY(store->driver->begin(store->db, access));
+	CRASH_POINT("store.begun");
 	store->tx.access = access;
 	store->tx.open = true;
 	*ret = &store->tx;
@@ -163,7 +166,10 @@ enum kt_err store_commit(struct store_tx **tx)
 	assert((*tx)->open);
 	(*tx)->open = false;
 	*tx = NULL;
-	return store->driver->commit(store->db);
+	CRASH_POINT("store.commit");
+	TRY(store->driver->commit(store->db));
+	CRASH_POINT("store.committed");
+	return KT_OK;
 }
 
 void store_rollback(struct store_tx *tx)
@@ -332,16 +338,39 @@ static enum kt_err collect(const char *expected, const char *given,
 	return KT_OK;
 }
 
-static enum kt_err start(struct store *store, enum store_query which,
-			 const struct store_args *args, struct query **ret)
+/* Its cursor is the caller's to open. */
+static enum kt_err query_new(struct store *store, enum row_type type,
+			     struct query **ret)
 {
-	CLEANUP(freep) struct query *query = calloc(1, sizeof(*query));
+	struct query *query = calloc(1, sizeof(*query));
 
 	if (query == NULL)
 		return err_memory();
 	query->store = store;
-	query->type = queries[which].type;
+	query->type = type;
+	*ret = query;
+	return KT_OK;
+}
+
+static enum kt_err start(struct store *store, enum store_query which,
+			 const struct store_args *args, struct query **ret)
+{
+	CLEANUP(freep) struct query *query = NULL;
+
+	TRY(query_new(store, queries[which].type, &query));
 	TRY(store->driver->select(store->db, which, args, &query->cursor));
+	*ret = TAKE(query);
+	return KT_OK;
+}
+
+enum kt_err store_scan(struct store *store, enum row_type type,
+		       struct query **ret)
+{
+	CLEANUP(freep) struct query *query = NULL;
+
+	assert(row_desc(type)->table != NULL);
+	TRY(query_new(store, type, &query));
+	TRY(store->driver->scan(store->db, type, &query->cursor));
 	*ret = TAKE(query);
 	return KT_OK;
 }
@@ -407,6 +436,33 @@ static enum kt_err only_row(struct query *query, void *row)
 	return err;
 }
 
+static enum kt_err find(struct store *store, enum row_type type,
+			const void *key, struct query **ret)
+{
+	CLEANUP(freep) struct query *query = NULL;
+
+	TRY(query_new(store, type, &query));
+	TRY(store->driver->find(store->db, type, key, &query->cursor));
+	*ret = TAKE(query);
+	return KT_OK;
+}
+
+enum kt_err store_find(struct store *store, enum row_type type, const void *key,
+		       void *ret_row)
+{
+	CLEANUP(query_donep) struct query *query = NULL;
+	char name[160];
+	enum kt_err err;
+
+	assert(row_desc(type)->table != NULL);
+	TRY(find(store, type, key, &query));
+	err = only_row(query, ret_row);
+	if (err != KT_ERR_NOT_FOUND)
+		return err;
+	row_name(type, key, name, sizeof(name));
+	return err_raise(err, "no row %s", name);
+}
+
 enum kt_err query_one(struct store *store, enum store_query which, void *row,
 		      const char *args, ...)
 {
@@ -467,4 +523,20 @@ enum kt_err store_backup(struct store *store, const char *path)
 	if (store->tx.open)
 		return err_raise(KT_ERR_FAILED, "backup in a transaction");
 	return store->driver->backup(store->db, path);
+}
+
+enum kt_err store_take_copy(const char *copy, const char *path)
+{
+	return sqlite_driver.take_copy(copy, path);
+}
+
+enum kt_err store_replace(const char *path, bool absent, const char *by,
+			  const char *aside)
+{
+	return sqlite_driver.replace(path, absent, by, aside);
+}
+
+void store_remove_files(const char *path)
+{
+	sqlite_driver.remove_files(path);
 }

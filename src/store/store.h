@@ -33,6 +33,11 @@ enum kt_err store_create(const struct store_params *params, struct store **ret);
  * database, or newer than this program. */
 enum kt_err store_open(const struct store_params *params, struct store **ret);
 
+/* Opens a copy that store_backup() made, to read it only: neither it nor its
+ * folder is written to. KT_ERR_SCHEMA too where its schema is older, or a
+ * journal lies beside it: then it is no whole copy. */
+enum kt_err store_open_copy(const char *path, struct store **ret);
+
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store, store_close)
 
@@ -78,6 +83,15 @@ enum kt_err store_update(struct store *store, enum row_type type, void *row);
 enum kt_err store_remove(struct store *store, enum row_type type,
 			 const void *row);
 
+/* Every row of a type, in the order of its key: query_next(), query_done(). */
+enum kt_err store_scan(struct store *store, enum row_type type,
+		       struct query **ret);
+
+/* The stored row with the key of this one, into *ret_row, which may be the
+ * same. KT_ERR_NOT_FOUND names it. */
+enum kt_err store_find(struct store *store, enum row_type type, const void *key,
+		       void *ret_row);
+
 /*
  * Queries. In the list: arguments by letter, then what comes back.
  *   b  const struct kt_id *      i  int64_t      s  const char *
@@ -85,60 +99,46 @@ enum kt_err store_remove(struct store *store, enum row_type type,
  * it, at most the number given. A zero id comes before all others.
  */
 enum store_query {
-	Q_VAULT,            /* - : vault */
-	Q_KEY,              /* b id : key */
-	Q_KEY_VERSION,      /* ibi role owner version : key */
-	Q_KEY_LATEST,       /* ib role owner : key, highest version */
-	Q_KEY_ACTIVE,       /* ib role owner : key, highest version that is
-			     * activated and not deactivated, compromised,
-			     * destroying or destroyed */
-	Q_KEYS_OPEN,        /* ib role owner : keys, proven and not
-			     * deactivated, compromised, destroying or
-			     * destroyed, by version: new keys are wrapped
-			     * under each of them */
-	Q_KEYS_BY_ROLE,     /* i role : keys, by owner, version */
-	Q_KEYS_BY_OWNER,    /* b owner : keys, by role, version */
-	Q_KEYS_ON_TOKEN,    /* - : keys that have a CKA_ID, by role, version */
-	Q_KEYS_OF_PROJECT,  /* b project : the project's keys and the DEKs of
-			     * its secrets */
-	Q_WRAP,             /* bb wrapping_key subject : wrap */
-	Q_WRAPS_AFTER,      /* bbi wrapping_key after n : wraps */
-	Q_WRAPS_MISSING,    /* bbbi old new after n : wraps under old whose
-			     * subject has none under new */
-	Q_WRAPS_TWINS,      /* bbbi old new after n : wraps under new whose
-			     * subject has one under old too */
-	Q_WRAPS_OF_SUBJECT, /* b subject : wraps */
-	Q_WRAP_COUNT,       /* b wrapping_key : count */
-	Q_WRAP_MISSING_COUNT,   /* bb old new : count */
-	Q_PROJECT,              /* b id : project */
-	Q_PROJECTS_BY_NAME,     /* s name : projects, deleted ones too */
-	Q_PROJECTS,             /* - : projects, not deleted, by name */
-	Q_PROJECT_COUNT,        /* - : count, not deleted */
-	Q_SECRET,               /* b id : secret */
-	Q_SECRET_BY_NAME,       /* bs project name : secret */
-	Q_SECRETS,              /* bsi project after n : secrets, by name */
-	Q_SECRET_COUNT,         /* b project : count */
-	Q_SECRET_COUNT_ALL,     /* - : count */
-	Q_VERSION,              /* bi secret version : version */
-	Q_VERSIONS,             /* b secret : versions, oldest first */
-	Q_ACCESS,               /* s id : access */
-	Q_ACCESS_OF_PROJECT,    /* b project : access tokens, by creation */
-	Q_ACCESS_ALL,           /* - : access tokens, by creation */
-	Q_ACCESS_USABLE_COUNT,  /* bi project now : count */
-	Q_ROTATION,             /* b id : rotation */
-	Q_ROTATIONS,            /* - : rotations, newest first */
-	Q_ROTATION_RUNNING,     /* - : rotation, not yet activated nor rolled
-				 * back, or rolling back: at most one */
-	Q_ROTATIONS_UNFINISHED, /* - : rotations, neither contracted nor rolled
-				 * back, newest first */
-	Q_LEGS,                 /* b rotation : legs */
-	Q_FAULTS,               /* b rotation : faults */
-	Q_FAULT_COUNT,          /* b rotation : count */
-	Q_LEASE,                /* - : lease */
-	Q_AUDIT,                /* i seq : audit */
-	Q_AUDIT_FROM,           /* ii first n : audit, oldest first */
-	Q_AUDIT_HEAD,           /* - : audit head */
-	Q_CHECKPOINTS,          /* - : checkpoints, by seq */
+	Q_VAULT,         /* - : vault */
+	Q_KEY,           /* b id : key */
+	Q_KEY_VERSION,   /* ibi role owner version : key */
+	Q_KEY_LATEST,    /* ib role owner : key, highest version */
+	Q_KEYS_BY_ROLE,  /* i role : keys, by owner, version */
+	Q_KEYS_BY_OWNER, /* b owner : keys, by role, version */
+	Q_KEYS_ON_TOKEN, /* - : keys that have a CKA_ID, by role, version */
+	Q_WRAP,          /* bb wrapping_key subject : wrap */
+	Q_WRAPS_AFTER,   /* bbi wrapping_key after n : wraps */
+	Q_WRAPS_MISSING, /* bbbi old new after n : wraps under old whose
+			  * subject has none under new */
+	Q_WRAPS_TWINS,   /* bbbi old new after n : wraps under new whose
+			  * subject has one under old too */
+	Q_WRAP_COUNT,    /* b wrapping_key : count */
+	Q_WRAP_MISSING_COUNT,  /* bb old new : count */
+	Q_PROJECT,             /* b id : project */
+	Q_PROJECTS_BY_NAME,    /* s name : projects, deleted ones too */
+	Q_PROJECTS,            /* - : projects, not deleted, by name */
+	Q_PROJECT_COUNT,       /* - : count, not deleted */
+	Q_SECRET,              /* b id : secret */
+	Q_SECRET_BY_NAME,      /* bs project name : secret */
+	Q_SECRETS,             /* bsi project after n : secrets, by name */
+	Q_SECRET_COUNT,        /* b project : count */
+	Q_SECRET_COUNT_ALL,    /* - : count */
+	Q_VERSION,             /* bi secret version : version */
+	Q_VERSIONS,            /* b secret : versions, oldest first */
+	Q_ACCESS,              /* s id : access */
+	Q_ACCESS_OF_PROJECT,   /* b project : access tokens, by creation */
+	Q_ACCESS_ALL,          /* - : access tokens, by creation */
+	Q_ACCESS_USABLE_COUNT, /* bi project now : count */
+	Q_ROTATION,            /* b id : rotation */
+	Q_ROTATIONS,           /* - : rotations, newest first */
+	Q_LEGS,                /* b rotation : legs */
+	Q_FAULTS,              /* b rotation : faults */
+	Q_FAULT_COUNT,         /* b rotation : count */
+	Q_LEASE,               /* - : lease */
+	Q_AUDIT,               /* i seq : audit */
+	Q_AUDIT_FROM,          /* ii first n : audit, oldest first */
+	Q_AUDIT_HEAD,          /* - : audit head */
+	Q_CHECKPOINTS,         /* - : checkpoints, by seq */
 	STORE_QUERY_MAX_
 };
 
@@ -161,10 +161,6 @@ enum kt_err query_one(struct store *store, enum store_query which, void *row,
 
 /* Statements that change many rows; *ret_changed is their number. */
 enum store_statement {
-	S_WRAPS_DELETE_TWINS,   /* bbi old new n : deletes at most n wraps under
-				 * old whose subject has one under new */
-	S_WRAPS_DELETE_UNDER,   /* bi wrapping_key n : deletes at most n wraps
-				 * under it */
 	S_WRAPS_DELETE_SUBJECT, /* b subject */
 	S_VERSIONS_DELETE,      /* b secret */
 	S_FAULTS_DELETE,        /* b rotation */
@@ -195,5 +191,23 @@ enum kt_err store_check(struct store *store);
 
 /* An online copy into a new file, complete and synced. KT_ERR_EXISTS. */
 enum kt_err store_backup(struct store *store, const char *path);
+
+/* The files of databases that are closed here.
+ *
+ * take_copy: a copy, byte by byte, into a new file, to be opened as a database
+ * of its own. KT_ERR_SCHEMA where a journal lies beside it.
+ *
+ * replace: makes the database `by` the one at path, in one step; `by` is gone
+ * then. What is at path goes aside, its journals with it: one of them beside
+ * another database would destroy that. aside NULL: what is at path is given
+ * up, a copy of it exists. KT_ERR_EXISTS when aside exists, or when there was
+ * nothing at path (absent) and now is. After an error what was at path is
+ * there or aside. */
+enum kt_err store_take_copy(const char *copy, const char *path);
+enum kt_err store_replace(const char *path, bool absent, const char *by,
+			  const char *aside);
+
+/* Removes the file of a database and its journals. */
+void store_remove_files(const char *path);
 
 #endif

@@ -311,6 +311,7 @@ static void check_attributes(CK_OBJECT_HANDLE key, const void *cka_id)
 static void check_token_keys(void)
 {
 	sqlite3_stmt *row = query("SELECT cka_id, role, destroyed, proven "
+				  "IS NOT NULL AND destroying IS NULL "
 				  "FROM keys WHERE cka_id IS NOT NULL");
 
 	while (next(row)) {
@@ -325,7 +326,7 @@ static void check_token_keys(void)
 				found("I2", "destroyed key is on the token", id,
 				      16);
 		} else if (count > 1 ||
-			   (count == 0 && sqlite3_column_int64(row, 3) != 0)) {
+			   (count == 0 && sqlite3_column_int(row, 3))) {
 			found("I4", "not exactly one object has CKA_ID", id,
 			      16);
 		} else if (count == 1 && role <= 2) {
@@ -341,8 +342,9 @@ static void check_rows_of_keys(void)
 		found("I3", "rows are under a key that was never proven", "",
 		      0);
 	if (number("SELECT count(*) FROM wraps w JOIN keys k ON k.id = "
-		   "w.wrapping_key WHERE k.destroyed IS NOT NULL") != 0)
-		found("I2", "rows are under a destroyed key", "", 0);
+		   "w.wrapping_key WHERE k.destroyed IS NOT NULL OR "
+		   "k.destroying IS NOT NULL") != 0)
+		found("I2", "rows are under a key that was given up", "", 0);
 	if (number("SELECT count(*) FROM keys k WHERE k.role IN (3, 4) AND "
 		   "k.proven IS NOT NULL AND k.destroyed IS NULL AND NOT "
 		   "EXISTS (SELECT 1 FROM wraps w WHERE w.subject = k.id)") !=

@@ -302,3 +302,17 @@ int64_t count_of(struct store *store, uint32_t wrapping_key)
 	assert_ok(query_one(store, Q_WRAP_COUNT, &count, "b", &id));
 	return count.n;
 }
+
+int64_t remove_wraps(struct store *store, uint32_t wrapping_key)
+{
+	struct kt_id key = id_of(wrapping_key), first = {0};
+	struct wrap_row row;
+	int64_t removed = 0;
+
+	while (query_one(store, Q_WRAPS_AFTER, &row, "bbi", &key, &first,
+			 (int64_t)1) == KT_OK) {
+		assert_ok(store_remove(store, ROW_WRAP, &row));
+		removed++;
+	}
+	return removed;
+}

@@ -75,4 +75,8 @@ void insert_wraps(struct store *store, uint32_t first, uint32_t count);
 
 int64_t count_of(struct store *store, uint32_t wrapping_key);
 
+/* All wraps under a key, in the caller's transaction where one is open; says
+ * how many there were. */
+int64_t remove_wraps(struct store *store, uint32_t wrapping_key);
+
 #endif

@@ -253,9 +253,9 @@ static void a_backup_is_a_vault(void **state)
 
 	snprintf(path, sizeof(path), "%s.backup", f->path);
 	put(f->vault, "web", "A", "a", 1);
-	ok(kt_backup_create(f->vault, path, &backup));
+	ok(kt_backup_create(f->vault, path, 0, &backup));
 	assert_true(backup.size > 0);
-	assert_int_equal(kt_backup_create(f->vault, path, &backup),
+	assert_int_equal(kt_backup_create(f->vault, path, 0, &backup),
 			 KT_ERR_EXISTS);
 	assert_int_equal(rename(path, f->path), 0);
 	kt_vault_close(f->vault);

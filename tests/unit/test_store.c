@@ -92,7 +92,7 @@ static void keys_come_back(void **state)
 {
 	struct fixture *fixture = *state;
 	struct store *s = fixture->store;
-	struct kt_id zero = {0}, project = id_of(20), secret = id_of(30);
+	struct kt_id zero = {0}, secret = id_of(30);
 	struct project_row p = project_of(20, "alpha");
 	struct secret_row sec = secret_of(30, 20, "db");
 	struct key_row old = key_of(KT_KEY_MASTER, 1, 0, 1);
@@ -115,39 +115,10 @@ static void keys_come_back(void **state)
 	EXPECT(s, ROW_KEY, Q_KEY_VERSION, ("ibi", master, &zero, (int64_t)1),
 	       (&old));
 	EXPECT(s, ROW_KEY, Q_KEY_LATEST, ("ib", master, &zero), (&raw));
-	EXPECT(s, ROW_KEY, Q_KEY_ACTIVE, ("ib", master, &zero), (&new));
-	EXPECT(s, ROW_KEY, Q_KEYS_OPEN, ("ib", master, &zero), (&old, &new));
 	EXPECT(s, ROW_KEY, Q_KEYS_BY_ROLE, ("i", master), (&old, &new, &raw));
 	EXPECT(s, ROW_KEY, Q_KEYS_BY_OWNER, ("b", &secret), (&dek));
 	EXPECT(s, ROW_KEY, Q_KEYS_ON_TOKEN, (""), (&old, &new, &raw));
-	EXPECT(s, ROW_KEY, Q_KEYS_OF_PROJECT, ("b", &project), (&pk, &dek));
 	EXPECT_NONE(s, ROW_KEY, Q_KEY, ("b", &zero));
-}
-
-/* Each way in which a key ends takes it out of what is active and open. */
-static void ended_keys_are_not_open(void **state)
-{
-	static const size_t ends[] = {
-		offsetof(struct key_row, deactivated),
-		offsetof(struct key_row, compromised),
-		offsetof(struct key_row, destroying),
-	};
-	struct fixture *fixture = *state;
-	struct store *s = fixture->store;
-	struct kt_id zero = {0};
-	int64_t master = KT_KEY_MASTER, ended = NOW;
-
-	for (uint32_t i = 0; i < 3; i++) {
-		struct key_row key = key_of(KT_KEY_MASTER, i + 1, 0, i + 1);
-
-		key.activated = NOW;
-		insert(s, ROW_KEY, &key);
-		EXPECT(s, ROW_KEY, Q_KEY_ACTIVE, ("ib", master, &zero), (&key));
-		memcpy((char *)&key + ends[i], &ended, sizeof(ended));
-		assert_ok(store_update(s, ROW_KEY, &key));
-		EXPECT_NONE(s, ROW_KEY, Q_KEY_ACTIVE, ("ib", master, &zero));
-		EXPECT_NONE(s, ROW_KEY, Q_KEYS_OPEN, ("ib", master, &zero));
-	}
 }
 
 static void wraps_come_back(void **state)
@@ -180,24 +151,16 @@ static void wraps_come_back(void **state)
 	       (&under_new));
 	EXPECT_NONE(s, ROW_WRAP, Q_WRAPS_TWINS,
 		    ("bbbi", &old, &new, &subject, n));
-	EXPECT(s, ROW_WRAP, Q_WRAPS_OF_SUBJECT, ("b", &subject),
-	       (&under_old[1], &under_new));
 	EXPECT_COUNT(s, Q_WRAP_COUNT, ("b", &old), 3);
 	EXPECT_COUNT(s, Q_WRAP_MISSING_COUNT, ("bb", &old, &new), 2);
 
-	assert_ok(store_exec(s, S_WRAPS_DELETE_TWINS, &changed, "bbi", &old,
-			     &new, (int64_t)9));
-	assert_int_equal(changed, 1);
-	EXPECT_NONE(s, ROW_WRAP, Q_WRAP, ("bb", &old, &subject));
-	EXPECT(s, ROW_WRAP, Q_WRAP, ("bb", &new, &subject), (&under_new));
-	assert_ok(store_exec(s, S_WRAPS_DELETE_UNDER, &changed, "bi", &old,
-			     (int64_t)1));
-	assert_int_equal(changed, 1);
+	assert_ok(store_remove(s, ROW_WRAP, &under_old[0]));
 	EXPECT(s, ROW_WRAP, Q_WRAPS_AFTER, ("bbi", &old, &zero, n),
-	       (&under_old[2]));
+	       (&under_old[1], &under_old[2]));
 	assert_ok(
 		store_exec(s, S_WRAPS_DELETE_SUBJECT, &changed, "b", &subject));
-	assert_int_equal(changed, 1);
+	assert_int_equal(changed, 2);
+	assert_int_equal(count_of(s, 1), 1);
 	assert_int_equal(count_of(s, 2), 0);
 }
 
@@ -323,20 +286,75 @@ static void rotations_come_back(void **state)
 	insert_masters(s);
 	insert(s, ROW_PROJECT, &p);
 	insert(s, ROW_ROTATION, &drain);
-	EXPECT_NONE(s, ROW_ROTATION, Q_ROTATION_RUNNING, (""));
 	insert(s, ROW_ROTATION, &run);
 	insert(s, ROW_LEG, &leg);
 	insert(s, ROW_FAULT, &fault);
 	EXPECT(s, ROW_ROTATION, Q_ROTATION, ("b", &run.id), (&run));
 	EXPECT(s, ROW_ROTATION, Q_ROTATIONS, (""), (&run, &drain));
-	EXPECT(s, ROW_ROTATION, Q_ROTATION_RUNNING, (""), (&run));
-	EXPECT(s, ROW_ROTATION, Q_ROTATIONS_UNFINISHED, (""), (&run, &drain));
 	EXPECT(s, ROW_LEG, Q_LEGS, ("b", &drain.id), (&leg));
 	EXPECT(s, ROW_FAULT, Q_FAULTS, ("b", &drain.id), (&fault));
 	EXPECT_COUNT(s, Q_FAULT_COUNT, ("b", &drain.id), 1);
 	assert_ok(store_exec(s, S_FAULTS_DELETE, &changed, "b", &drain.id));
 	assert_int_equal(changed, 1);
 	EXPECT_COUNT(s, Q_FAULT_COUNT, ("b", &drain.id), 0);
+}
+
+static void a_scan_gives_every_row_in_order(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store *s = fixture->store;
+	struct project_row b = project_of(21, "b"), a = project_of(22, "a");
+	const void *const rows[] = {&b, &a};
+	struct query *query;
+
+	insert(s, ROW_PROJECT, &a);
+	insert(s, ROW_PROJECT, &b);
+	assert_ok(store_scan(s, ROW_PROJECT, &query));
+	assert_rows(query, ROW_PROJECT, 2, rows);
+	assert_ok(store_scan(s, ROW_SECRET, &query));
+	assert_rows(query, ROW_SECRET, 0, NULL);
+	fixture_tamper(fixture, "UPDATE projects SET created = created + 1");
+	assert_ok(store_scan(s, ROW_PROJECT, &query));
+	assert_err(query_next(query, &a), KT_ERR_INTEGRITY);
+	assert_err(query_next(query, &a), KT_ERR_INTEGRITY);
+	assert_err(query_next(query, &a), KT_ERR_NOT_FOUND);
+	query_done(query);
+}
+
+static void a_row_is_found_by_its_key(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store *s = fixture->store;
+	struct wrap_row found = wrap_of(1, 11), wanted = wrap_of(1, 11);
+
+	insert_masters(s);
+	insert_wraps(s, 10, 3);
+	found.blob.len = 0;
+	assert_ok(store_find(s, ROW_WRAP, &found, &found));
+	assert_memory_equal(found.blob.data, wanted.blob.data, 40);
+	wanted.subject = id_of(99);
+	assert_err(store_find(s, ROW_WRAP, &wanted, &found), KT_ERR_NOT_FOUND);
+	assert_non_null(strstr(kt_err_detail(), "no row wraps 01"));
+	assert_int_equal(found.blob.len, 40);
+}
+
+static void backups_come_back(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store *s = fixture->store;
+	struct backup_row row = {.id = id_of(1),
+				 .created = NOW,
+				 .file = "/b.db",
+				 .size = 4096,
+				 .versions = "1 2"};
+	struct backup_row back = {.id = id_of(1)}, bad = row;
+
+	insert(s, ROW_BACKUP, &row);
+	assert_ok(store_find(s, ROW_BACKUP, &back, &back));
+	assert_row_equal(ROW_BACKUP, &back, &row);
+	bad.id = id_of(2);
+	bad.expires = NOW;
+	assert_err(store_insert(s, ROW_BACKUP, &bad), KT_ERR_FAILED);
 }
 
 static void every_query_was_tried(void **state)
@@ -599,7 +617,6 @@ static void what_is_named_stays(void **state)
 	struct kt_id master = id_of(1);
 	struct store_tx *tx;
 	struct key_row key;
-	int64_t changed;
 
 	insert_masters(s);
 	insert_wraps(s, 10, 1);
@@ -608,8 +625,7 @@ static void what_is_named_stays(void **state)
 	assert_int_equal(count_of(s, 1), 1);
 	assert_ok(store_begin(s, STORE_WRITE, &tx));
 	assert_ok(store_remove(s, ROW_KEY, &key));
-	assert_ok(store_exec(s, S_WRAPS_DELETE_UNDER, &changed, "bi", &master,
-			     (int64_t)9));
+	assert_int_equal(remove_wraps(s, 1), 1);
 	assert_ok(store_commit(&tx));
 }
 
@@ -620,12 +636,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(vault_lease_and_audit_come_back),
 		TEST(keys_come_back),
-		TEST(ended_keys_are_not_open),
 		TEST(wraps_come_back),
 		TEST(projects_and_secrets_come_back),
 		TEST(versions_come_back),
 		TEST(access_tokens_come_back),
 		TEST(rotations_come_back),
+		TEST(a_scan_gives_every_row_in_order),
+		TEST(a_row_is_found_by_its_key),
+		TEST(backups_come_back),
 		TEST(a_lease_is_renewed_by_its_fence_only),
 		TEST(a_stale_row_changes_nothing),
 		TEST(rows_are_sealed_and_checked),

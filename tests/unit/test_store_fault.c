@@ -80,12 +80,9 @@ static void assert_promise(struct fixture *fixture, enum kt_err err,
 static void undo_batch(struct fixture *fixture)
 {
 	struct store *store = fixture_connect(fixture, 0);
-	struct kt_id key = id_of(2);
 	struct lease_row lease;
-	int64_t changed;
 
-	assert_ok(store_exec(store, S_WRAPS_DELETE_UNDER, &changed, "bi", &key,
-			     (int64_t)ADDED));
+	remove_wraps(store, 2);
 	assert_ok(query_one(store, Q_LEASE, &lease, ""));
 	lease.fence = 0;
 	assert_ok(store_update(store, ROW_LEASE, &lease));
@@ -265,12 +262,10 @@ static void a_full_disk_loses_nothing(void **state)
 static enum kt_err hold_transaction(struct store *store, int ready)
 {
 	struct store_tx *tx;
-	struct kt_id key = id_of(1);
-	int64_t changed;
 
 	TRY(store_begin(store, STORE_WRITE, &tx));
-	TRY(store_exec(store, S_WRAPS_DELETE_UNDER, &changed, "bi", &key,
-		       (int64_t)1000000));
+	if (remove_wraps(store, 1) == 0)
+		return err_raise(KT_ERR_FAILED, "nothing was removed");
 	TRY(fd_write_all(ready, "!", 1));
 	for (;;)
 		pause();

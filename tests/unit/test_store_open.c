@@ -386,6 +386,167 @@ static void a_failed_backup_leaves_nothing(void **state)
 	assert_false(file_exists(path));
 }
 
+static void write_text(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void assert_text(const char *path, const char *text)
+{
+	char is[64] = "";
+	FILE *file = fopen(path, "re");
+
+	assert_non_null(file);
+	assert_non_null(fgets(is, sizeof(is), file));
+	fclose(file);
+	assert_string_equal(is, text);
+}
+
+static void a_copy_is_only_read(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_sealer sealer = fixture_sealer(fixture);
+	struct kt_id master = id_of(1);
+	struct store *copy = NULL;
+	uint8_t before[32], after[32];
+	char path[160], journal[200];
+	struct key_row key;
+	int64_t size;
+
+	snprintf(path, sizeof(path), "%s/copy.db", fixture->dir);
+	snprintf(journal, sizeof(journal), "%s-journal", path);
+	insert_masters(fixture->store);
+	assert_ok(store_backup(fixture->store, path));
+	assert_ok(file_digest(path, before, &size));
+	assert_ok(store_open_copy(path, &copy));
+	store_set_sealer(copy, &sealer);
+	assert_ok(query_one(copy, Q_KEY, &key, "b", &master));
+	assert_err(store_remove(copy, ROW_KEY, &key), KT_ERR_STORE);
+	assert_ok(store_check(copy));
+	store_close(copy);
+	assert_ok(file_digest(path, after, &size));
+	assert_memory_equal(before, after, sizeof(before));
+	assert_false(file_exists(journal));
+	write_text(journal, "x");
+	assert_err(store_open_copy(path, &copy), KT_ERR_SCHEMA);
+}
+
+static void a_copy_in_wal_mode_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store *copy = NULL;
+	char path[160], wal[200];
+
+	snprintf(path, sizeof(path), "%s/copy.db", fixture->dir);
+	snprintf(wal, sizeof(wal), "%s-wal", path);
+	assert_ok(store_backup(fixture->store, path));
+	sql(path, "PRAGMA journal_mode = WAL");
+	assert_err(store_open_copy(path, &copy), KT_ERR_SCHEMA);
+	assert_false(file_exists(wal));
+}
+
+/* Names in the folder of the fixture. */
+struct paths {
+	char path[160], side[160], by[160], aside[160], aside_side[160];
+};
+
+static void name_paths(struct fixture *fixture, struct paths *ret)
+{
+	snprintf(ret->path, sizeof(ret->path), "%s/the.db", fixture->dir);
+	snprintf(ret->side, sizeof(ret->side), "%s/the.db-wal", fixture->dir);
+	snprintf(ret->by, sizeof(ret->by), "%s/by.db", fixture->dir);
+	snprintf(ret->aside, sizeof(ret->aside), "%s/old.db", fixture->dir);
+	snprintf(ret->aside_side, sizeof(ret->aside_side), "%s/old.db-wal",
+		 fixture->dir);
+}
+
+static void what_is_replaced_goes_aside_with_its_journal(void **state)
+{
+	struct paths p;
+
+	name_paths(*state, &p);
+	write_text(p.path, "old");
+	write_text(p.side, "journal");
+	write_text(p.by, "new");
+	assert_ok(store_replace(p.path, false, p.by, p.aside));
+	assert_text(p.path, "new");
+	assert_text(p.aside, "old");
+	assert_text(p.aside_side, "journal");
+	assert_false(file_exists(p.side));
+	assert_false(file_exists(p.by));
+	/* nothing aside is lost to the next one */
+	write_text(p.by, "newer");
+	assert_err(store_replace(p.path, false, p.by, p.aside), KT_ERR_EXISTS);
+	assert_text(p.path, "new");
+	assert_text(p.aside, "old");
+}
+
+static void what_is_given_up_takes_its_journal_along(void **state)
+{
+	struct paths p;
+
+	name_paths(*state, &p);
+	write_text(p.path, "old");
+	write_text(p.side, "journal");
+	write_text(p.by, "new");
+	assert_ok(store_replace(p.path, false, p.by, NULL));
+	assert_text(p.path, "new");
+	assert_false(file_exists(p.side));
+	assert_false(file_exists(p.by));
+}
+
+static void what_came_meanwhile_is_not_replaced(void **state)
+{
+	struct paths p;
+
+	name_paths(*state, &p);
+	write_text(p.by, "new");
+	write_text(p.path, "old");
+	assert_err(store_replace(p.path, true, p.by, p.aside), KT_ERR_EXISTS);
+	assert_text(p.path, "old");
+	assert_int_equal(unlink(p.path), 0);
+	write_text(p.side, "journal");
+	assert_ok(store_replace(p.path, true, p.by, p.aside));
+	assert_text(p.path, "new");
+	assert_text(p.aside_side, "journal");
+}
+
+static void a_failed_replacement_goes_back(void **state)
+{
+	struct paths p;
+
+	name_paths(*state, &p);
+	write_text(p.path, "old");
+	write_text(p.side, "journal");
+	assert_err(store_replace(p.path, false, p.by, p.aside), KT_ERR_STORE);
+	assert_text(p.path, "old");
+	assert_text(p.side, "journal");
+	assert_false(file_exists(p.aside));
+}
+
+/* What another file took the place of is not read any more either. */
+static void a_replaced_database_is_not_read(void **state)
+{
+	struct fixture *fixture = *state;
+	struct kt_id master = id_of(1);
+	struct query *query = NULL;
+	struct key_row key;
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/copy.db", fixture->dir);
+	insert_masters(fixture->store);
+	assert_ok(store_backup(fixture->store, path));
+	assert_ok(query_one(fixture->store, Q_KEY, &key, "b", &master));
+	assert_ok(store_replace(fixture->path, false, path, NULL));
+	assert_err(query_one(fixture->store, Q_KEY, &key, "b", &master),
+		   KT_ERR_STORE);
+	assert_err(store_scan(fixture->store, ROW_KEY, &query), KT_ERR_STORE);
+}
+
 int main(void)
 {
 #define TEST(name)                                                             \
@@ -406,6 +567,13 @@ int main(void)
 		TEST(damage_is_found),
 		TEST(a_backup_is_a_database),
 		TEST(a_failed_backup_leaves_nothing),
+		TEST(a_copy_is_only_read),
+		TEST(a_copy_in_wal_mode_is_refused),
+		TEST(what_is_replaced_goes_aside_with_its_journal),
+		TEST(what_is_given_up_takes_its_journal_along),
+		TEST(what_came_meanwhile_is_not_replaced),
+		TEST(a_failed_replacement_goes_back),
+		TEST(a_replaced_database_is_not_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,6 +160,8 @@ static const char version_1[] =
 	TIME_OPT("rollback_started") ", "
 	TIME_OPT("rolled_back") ", "
 	INT("resumed", ">= 0") ", "
+	TIME_OPT("reencrypted") ", "
+	INT("values_reencrypted", ">= 0") ", "
 	MAC("mac") ", "
 	"CHECK ((kind = 1) = (project IS NULL)), "
 	AFTER("staged", "keyed") ", "
@@ -251,7 +253,19 @@ static const char version_1[] =
 	"FOREIGN KEY (seq) REFERENCES audit (seq)"
 	" DEFERRABLE INITIALLY DEFERRED, "
 	REFERS("key", "keys")
-") STRICT;";
+") STRICT;"
+
+"CREATE TABLE backups ("
+	ID("id") " PRIMARY KEY, "
+	TIME("created") ", "
+	TIME_OPT("expires") ", "
+	TEXT("file", "1023") ", "
+	INT("size", ">= 1") ", "
+	MAC("sha256") ", "
+	TEXT("versions", "63") ", "
+	MAC("mac") ", "
+	"CHECK (expires IS NULL OR expires > created)"
+") STRICT, WITHOUT ROWID;";
 /* clang-format on */
 
 static const char *const migrations[] = {
@@ -274,6 +288,21 @@ static enum kt_err ask_number(sqlite3 *sq, const char *sql, long *ret)
 	return KT_OK;
 }
 
+/* Nothing of anybody's is in a database without a table. */
+static enum kt_err not_ours(const struct sqlite_db *db)
+{
+	enum kt_err err;
+	long tables;
+
+	TRY(ask_number(db->sq, "SELECT count(*) FROM sqlite_schema", &tables));
+	err = err_raise(KT_ERR_SCHEMA, "%s is not a keyturn database",
+			db->path);
+	if (tables > 0)
+		return err;
+	return err_hint(err, "it is empty, as an interrupted init leaves it: "
+			     "remove it and run 'keyturn init' again");
+}
+
 enum kt_err schema_check(struct sqlite_db *db, int *ret_version)
 {
 	long application, version;
@@ -281,8 +310,7 @@ enum kt_err schema_check(struct sqlite_db *db, int *ret_version)
 	TRY(ask_number(db->sq, "PRAGMA application_id", &application));
 	TRY(ask_number(db->sq, "PRAGMA user_version", &version));
 	if (application != APPLICATION_ID || version < 1)
-		return err_raise(KT_ERR_SCHEMA, "%s is not a keyturn database",
-				 db->path);
+		return not_ours(db);
 	if (version > NEWEST)
 		return err_raise(KT_ERR_SCHEMA,
 				 "%s has schema %ld, made by a newer keyturn; "

@@ -1,22 +1,11 @@
 /*
  * All SQL but the schema's: one array of queries, one of statements, and the
- * three verbs that every table shares, made from its description. "%c" is the
+ * verbs that every table shares, made from its description. "%c" is the
  * list of the columns of the row that a query returns.
  */
 #include <string.h>
 
 #include "store/sqlite/sqlite.h"
-
-/* Keys that nothing has ended yet. */
-#define OPEN                                                                   \
-	"deactivated IS NULL AND compromised IS NULL"                          \
-	" AND destroying IS NULL AND destroyed IS NULL"
-
-#define UNFINISHED "rolled_back IS NULL AND contracted IS NULL"
-
-/* Before cut-over, or on the way back: as in the schema's unique index. */
-#define RUNNING                                                                \
-	UNFINISHED " AND (activated IS NULL OR rollback_started IS NOT NULL)"
 
 /* Whether wrap w has a twin under another key. */
 #define TWIN(other)                                                            \
@@ -30,20 +19,12 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 			  " WHERE role = ?1 AND owner = ?2 AND version = ?3",
 	[Q_KEY_LATEST] = "SELECT %c FROM keys WHERE role = ?1 AND owner = ?2"
 			 " ORDER BY version DESC LIMIT 1",
-	[Q_KEY_ACTIVE] = "SELECT %c FROM keys WHERE role = ?1 AND owner = ?2"
-			 " AND activated IS NOT NULL AND " OPEN
-			 " ORDER BY version DESC LIMIT 1",
-	[Q_KEYS_OPEN] = "SELECT %c FROM keys WHERE role = ?1 AND owner = ?2"
-			" AND proven IS NOT NULL AND " OPEN " ORDER BY version",
 	[Q_KEYS_BY_ROLE] = "SELECT %c FROM keys WHERE role = ?1"
 			   " ORDER BY owner, version",
 	[Q_KEYS_BY_OWNER] = "SELECT %c FROM keys WHERE owner = ?1"
 			    " ORDER BY role, version",
 	[Q_KEYS_ON_TOKEN] = "SELECT %c FROM keys WHERE cka_id IS NOT NULL"
 			    " ORDER BY role, version",
-	[Q_KEYS_OF_PROJECT] = "SELECT %c FROM keys WHERE owner = ?1"
-			      " UNION ALL SELECT %c FROM keys WHERE owner IN"
-			      " (SELECT id FROM secrets WHERE project = ?1)",
 	[Q_WRAP] = "SELECT %c FROM wraps"
 		   " WHERE wrapping_key = ?1 AND subject = ?2",
 	[Q_WRAPS_AFTER] = "SELECT %c FROM wraps"
@@ -55,8 +36,6 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 	[Q_WRAPS_TWINS] = "SELECT %c FROM wraps AS w"
 			  " WHERE wrapping_key = ?2 AND subject > ?3"
 			  " AND " TWIN("?1") " ORDER BY subject LIMIT ?4",
-	[Q_WRAPS_OF_SUBJECT] = "SELECT %c FROM wraps WHERE subject = ?1"
-			       " ORDER BY wrapping_key",
 	[Q_WRAP_COUNT] = "SELECT count(*) FROM wraps WHERE wrapping_key = ?1",
 	[Q_WRAP_MISSING_COUNT] = "SELECT count(*) FROM wraps AS w"
 				 " WHERE wrapping_key = ?1 AND NOT " TWIN("?2"),
@@ -88,10 +67,6 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 	[Q_ROTATION] = "SELECT %c FROM rotations WHERE id = ?1",
 	[Q_ROTATIONS] = "SELECT %c FROM rotations"
 			" ORDER BY planned DESC, id DESC",
-	[Q_ROTATION_RUNNING] = "SELECT %c FROM rotations WHERE " RUNNING,
-	[Q_ROTATIONS_UNFINISHED] =
-		"SELECT %c FROM rotations"
-		" WHERE " UNFINISHED " ORDER BY planned DESC, id DESC",
 	[Q_LEGS] = "SELECT %c FROM legs WHERE rotation = ?1 ORDER BY leg",
 	[Q_FAULTS] = "SELECT %c FROM faults WHERE rotation = ?1"
 		     " ORDER BY wrapping_key, subject",
@@ -105,14 +80,6 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 };
 
 static const char *const statements[STORE_STATEMENT_MAX_] = {
-	[S_WRAPS_DELETE_TWINS] =
-		"DELETE FROM wraps WHERE wrapping_key = ?1 AND subject IN"
-		" (SELECT w.subject FROM wraps AS w WHERE w.wrapping_key = ?1"
-		" AND " TWIN("?2") " ORDER BY w.subject LIMIT ?3)",
-	[S_WRAPS_DELETE_UNDER] =
-		"DELETE FROM wraps WHERE wrapping_key = ?1 AND subject IN"
-		" (SELECT w.subject FROM wraps AS w WHERE w.wrapping_key = ?1"
-		" ORDER BY w.subject LIMIT ?2)",
 	[S_WRAPS_DELETE_SUBJECT] = "DELETE FROM wraps WHERE subject = ?1",
 	[S_VERSIONS_DELETE] = "DELETE FROM versions WHERE secret = ?1",
 	[S_FAULTS_DELETE] = "DELETE FROM faults WHERE rotation = ?1",
@@ -150,8 +117,7 @@ static void append_insert(sqlite3_str *sql, const struct row_desc *desc)
 	sqlite3_str_appendall(sql, ")");
 }
 
-/* By the key and, as the parameter after the columns, the MAC of before. */
-static void append_where(sqlite3_str *sql, const struct row_desc *desc)
+static void append_key(sqlite3_str *sql, const struct row_desc *desc)
 {
 	const char *before = " WHERE ";
 
@@ -162,6 +128,12 @@ static void append_where(sqlite3_str *sql, const struct row_desc *desc)
 				    desc->column[i].name, (int)i + 1);
 		before = " AND ";
 	}
+}
+
+/* By the key and, as the parameter after the columns, the MAC of before. */
+static void append_where(sqlite3_str *sql, const struct row_desc *desc)
+{
+	append_key(sql, desc);
 	if (desc->mac_offset != 0)
 		sqlite3_str_appendf(sql, " AND mac = ?%d",
 				    (int)desc->columns + 1);
@@ -188,13 +160,39 @@ static void append_remove(sqlite3_str *sql, const struct row_desc *desc)
 	append_where(sql, desc);
 }
 
+static void append_select(sqlite3_str *sql, const struct row_desc *desc)
+{
+	sqlite3_str_appendall(sql, "SELECT ");
+	append_columns(sql, desc);
+	sqlite3_str_appendf(sql, " FROM %s", desc->table);
+}
+
+static void append_scan(sqlite3_str *sql, const struct row_desc *desc)
+{
+	const char *before = " ORDER BY ";
+
+	append_select(sql, desc);
+	for (size_t i = 0; i < desc->columns; i++) {
+		if (!desc->column[i].key)
+			continue;
+		sqlite3_str_appendf(sql, "%s%s", before, desc->column[i].name);
+		before = ", ";
+	}
+}
+
+static void append_find(sqlite3_str *sql, const struct row_desc *desc)
+{
+	append_select(sql, desc);
+	append_key(sql, desc);
+}
+
 static void append_verb(sqlite3_str *sql, size_t slot)
 {
 	static void (*const append[ROW_VERB_MAX_])(sqlite3_str *,
 						   const struct row_desc *) = {
-		[VERB_INSERT] = append_insert,
-		[VERB_UPDATE] = append_update,
-		[VERB_REMOVE] = append_remove,
+		[VERB_INSERT] = append_insert, [VERB_UPDATE] = append_update,
+		[VERB_REMOVE] = append_remove, [VERB_SCAN] = append_scan,
+		[VERB_FIND] = append_find,
 	};
 	size_t at = slot - SLOT_ROW(0, 0);
 

@@ -88,13 +88,15 @@ static enum kt_err set_checked(sqlite3 *sq, const char *set, const char *ask,
 
 static enum kt_err set_pragmas(sqlite3 *sq)
 {
-	bool wal = sqlite_wal_is_safe(sqlite3_libversion_number());
-
 	for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]); i++)
 		TRY(set_checked(sq, pragmas[i].set, pragmas[i].ask,
 				pragmas[i].expect));
-	TRY(sqlite_run(sq, "PRAGMA mmap_size = 0"));
-	if (wal) {
+	return sqlite_run(sq, "PRAGMA mmap_size = 0");
+}
+
+static enum kt_err set_journal(sqlite3 *sq)
+{
+	if (sqlite_wal_is_safe(sqlite3_libversion_number())) {
 		TRY(set_checked(sq, "PRAGMA journal_mode = WAL",
 				"PRAGMA journal_mode", "wal"));
 		return set_checked(sq, "PRAGMA synchronous = FULL",
@@ -145,13 +147,13 @@ void sqlite_disconnect(sqlite3 *sq)
 	sqlite3_close(sq);
 }
 
-enum kt_err sqlite_connect(const char *path, int busy_timeout_ms, sqlite3 **ret)
+static enum kt_err connect_as(const char *path, int access, int busy_timeout_ms,
+			      sqlite3 **ret)
 {
 	CLEANUP(sqlite_disconnectp) sqlite3 *sq = NULL;
 	intptr_t timeout =
 		busy_timeout_ms > 0 ? busy_timeout_ms : BUSY_TIMEOUT_MS;
-	int rc = sqlite3_open_v2(
-		path, &sq, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	int rc = sqlite3_open_v2(path, &sq, access | SQLITE_OPEN_NOMUTEX, NULL);
 
 	if (rc != SQLITE_OK)
 		return sqlite_error(sq, rc, path);
@@ -160,6 +162,11 @@ enum kt_err sqlite_connect(const char *path, int busy_timeout_ms, sqlite3 **ret)
 	TRY(configure(sq));
 	*ret = TAKE(sq);
 	return KT_OK;
+}
+
+enum kt_err sqlite_connect(const char *path, int busy_timeout_ms, sqlite3 **ret)
+{
+	return connect_as(path, SQLITE_OPEN_READWRITE, busy_timeout_ms, ret);
 }
 
 /* The file that the path names now. */
@@ -202,8 +209,7 @@ static enum kt_err moved(const struct sqlite_db *db)
 		db->path);
 }
 
-/* Whether the path still names the file that is open. */
-static enum kt_err require_same_file(const struct sqlite_db *db)
+enum kt_err sqlite_require_same_file(const struct sqlite_db *db)
 {
 	struct stat st;
 
@@ -261,7 +267,57 @@ static enum kt_err sqlite_open(const struct store_params *params, void **ret)
 	TRY(connect_db(params, db));
 	TRY(schema_check(db, &version));
 	TRY(set_pragmas(db->sq));
+	TRY(set_journal(db->sq));
 	TRY(schema_migrate(db, version));
+	*ret = TAKE(db);
+	return KT_OK;
+}
+
+/* SQLite makes files beside a database in WAL mode even to read it. Bytes 18
+ * and 19 of its header say so: sqlite.org/fileformat.html, section 1.3. */
+static enum kt_err require_no_wal(const char *path)
+{
+	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t header[20];
+
+	if (fd < 0 || fd_read_all(fd, header, sizeof(header)) != KT_OK ||
+	    memcmp(header, "SQLite format 3", 16) != 0)
+		return err_raise(KT_ERR_SCHEMA, "%s is not a database", path);
+	if (header[18] != 1 || header[19] != 1)
+		return err_raise(KT_ERR_SCHEMA,
+				 "%s is not a copy that 'keyturn backup "
+				 "create' made: it is in WAL mode",
+				 path);
+	return KT_OK;
+}
+
+static enum kt_err connect_copy(struct sqlite_db *db)
+{
+	TRY(sqlite_require_single(db->path));
+	TRY(require_no_wal(db->path));
+	TRY(connect_as(db->path, SQLITE_OPEN_READONLY, 0, &db->sq));
+	return note_file(db);
+}
+
+static enum kt_err sqlite_open_copy(const struct store_params *params,
+				    void **ret)
+{
+	CLEANUP(sqlite_closep) struct sqlite_db *db = calloc(1, sizeof(*db));
+	struct stat st;
+	int version;
+
+	if (db == NULL)
+		return err_memory();
+	TRY(find_file(params->path, &st));
+	TRY(sqlite_absolute_path(params->path, db->path, sizeof(db->path)));
+	TRY(connect_copy(db));
+	TRY(schema_check(db, &version));
+	if (version != schema_newest())
+		return err_raise(KT_ERR_SCHEMA,
+				 "%s has the older schema %d: only 'keyturn "
+				 "backup restore' can read it",
+				 db->path, version);
+	TRY(set_pragmas(db->sq));
 	*ret = TAKE(db);
 	return KT_OK;
 }
@@ -280,22 +336,12 @@ enum kt_err sqlite_make_file(const char *path)
 	return KT_OK;
 }
 
-void sqlite_remove_files(const char *path)
-{
-	static const char *const suffixes[] = {"-journal", "-wal", "-shm", ""};
-	char file[PATH_MAX];
-
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		snprintf(file, sizeof(file), "%s%s", path, suffixes[i]);
-		unlink(file);
-	}
-}
-
 static enum kt_err fill_new(const struct store_params *params,
 			    struct sqlite_db *db)
 {
 	TRY(connect_db(params, db));
 	TRY(set_pragmas(db->sq));
+	TRY(set_journal(db->sq));
 	TRY(schema_migrate(db, 0));
 	return dir_sync(db->path);
 }
@@ -338,7 +384,7 @@ static void sqlite_discard(void *handle)
 
 	if (db == NULL)
 		return;
-	if (db->made && require_same_file(db) == KT_OK)
+	if (db->made && sqlite_require_same_file(db) == KT_OK)
 		sqlite_remove_files(db->path);
 	sqlite_close(db);
 }
@@ -357,7 +403,7 @@ static enum kt_err require_writes_make_sense(struct sqlite_db *db)
 {
 	int version;
 
-	TRY(require_same_file(db));
+	TRY(sqlite_require_same_file(db));
 	return schema_check(db, &version);
 }
 
@@ -406,6 +452,7 @@ static enum kt_err sqlite_commit(void *handle)
 const struct store_driver sqlite_driver = {
 	.create = sqlite_create,
 	.open = sqlite_open,
+	.open_copy = sqlite_open_copy,
 	.close = sqlite_close,
 	.discard = sqlite_discard,
 	.begin = sqlite_begin,
@@ -415,10 +462,15 @@ const struct store_driver sqlite_driver = {
 	.update = sqlite_update,
 	.remove = sqlite_remove,
 	.select = sqlite_select,
+	.scan = sqlite_scan,
+	.find = sqlite_find,
 	.next = sqlite_next,
 	.done = sqlite_done,
 	.exec = sqlite_exec_statement,
 	.info = sqlite_info,
 	.check = sqlite_check,
 	.backup = sqlite_backup,
+	.take_copy = sqlite_take_copy,
+	.replace = sqlite_replace,
+	.remove_files = sqlite_remove_files,
 };

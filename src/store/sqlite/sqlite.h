@@ -11,7 +11,14 @@
 #include "store/driver.h"
 
 /* Statements that are made from a row's description. */
-enum row_verb { VERB_INSERT, VERB_UPDATE, VERB_REMOVE, ROW_VERB_MAX_ };
+enum row_verb {
+	VERB_INSERT,
+	VERB_UPDATE,
+	VERB_REMOVE,
+	VERB_SCAN,
+	VERB_FIND,
+	ROW_VERB_MAX_
+};
 
 /* All statements, one after the other: queries, statements, verbs. */
 #define SLOT_QUERY(which) ((size_t)(which))
@@ -63,6 +70,9 @@ enum kt_err sqlite_remove(void *handle, enum row_type type, const void *row,
 			  const struct mac *mac, bool *ret_changed);
 enum kt_err sqlite_select(void *handle, enum store_query which,
 			  const struct store_args *args, void **ret_cursor);
+enum kt_err sqlite_scan(void *handle, enum row_type type, void **ret_cursor);
+enum kt_err sqlite_find(void *handle, enum row_type type, const void *key,
+			void **ret_cursor);
 enum kt_err sqlite_next(void *cursor, void *row);
 void sqlite_done(void *cursor);
 enum kt_err sqlite_exec_statement(void *handle, enum store_statement which,
@@ -82,6 +92,9 @@ enum kt_err sqlite_ask(sqlite3 *sq, const char *sql, char *ret, size_t size);
  * sqlite.org/wal.html#walresetbug. */
 bool sqlite_wal_is_safe(int library_version);
 
+/* Whether the path still names the file that was opened. KT_ERR_STORE. */
+enum kt_err sqlite_require_same_file(const struct sqlite_db *db);
+
 /* For a file that is there. SQLite gives meaning to some relative names
  * (":memory:"); to none that begins with a slash. */
 enum kt_err sqlite_absolute_path(const char *path, char *ret, size_t size);
@@ -95,12 +108,20 @@ DEFINE_CLEANUP(sqlite3, sqlite_disconnect)
 /* A new, empty file of mode 0600; KT_ERR_EXISTS. */
 enum kt_err sqlite_make_file(const char *path);
 
-/* Removes a database file and its journals. */
-void sqlite_remove_files(const char *path);
-
 /* upkeep.c */
 enum kt_err sqlite_info(void *handle, struct store_info *ret);
 enum kt_err sqlite_check(void *handle);
 enum kt_err sqlite_backup(void *handle, const char *path);
+
+/* files.c */
+enum kt_err sqlite_take_copy(const char *copy, const char *path);
+enum kt_err sqlite_replace(const char *path, bool absent, const char *by,
+			   const char *aside);
+
+/* KT_ERR_SCHEMA when a journal lies beside a file: it is not whole then. */
+enum kt_err sqlite_require_single(const char *path);
+
+/* Removes a database file and its journals. */
+void sqlite_remove_files(const char *path);
 
 #endif

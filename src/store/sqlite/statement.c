@@ -19,6 +19,7 @@ struct lease {
 struct cursor {
 	struct lease lease;
 	enum row_type type;
+	bool failed; /* the statement: stepping it again would begin anew */
 };
 
 static enum kt_err prepare(struct sqlite_db *db, size_t slot, unsigned flags,
@@ -232,17 +233,51 @@ void sqlite_done(void *handle)
 
 DEFINE_CLEANUP(struct cursor, sqlite_done)
 
-enum kt_err sqlite_select(void *handle, enum store_query which,
-			  const struct store_args *args, void **ret_cursor)
+/* A reader must not go on with a file that another took the place of. */
+static enum kt_err cursor_new(struct sqlite_db *db, size_t slot,
+			      enum row_type type, struct cursor **ret)
 {
 	CLEANUP(sqlite_donep)
 	struct cursor *cursor = calloc(1, sizeof(*cursor));
 
 	if (cursor == NULL)
 		return err_memory();
-	cursor->type = store_query_type(which);
-	TRY(lease_take(handle, SLOT_QUERY(which), &cursor->lease));
+	TRY(sqlite_require_same_file(db));
+	cursor->type = type;
+	TRY(lease_take(db, slot, &cursor->lease));
+	*ret = TAKE(cursor);
+	return KT_OK;
+}
+
+enum kt_err sqlite_select(void *handle, enum store_query which,
+			  const struct store_args *args, void **ret_cursor)
+{
+	CLEANUP(sqlite_donep) struct cursor *cursor = NULL;
+
+	TRY(cursor_new(handle, SLOT_QUERY(which), store_query_type(which),
+		       &cursor));
 	TRY(bind_args(&cursor->lease, args));
+	*ret_cursor = TAKE(cursor);
+	return KT_OK;
+}
+
+enum kt_err sqlite_scan(void *handle, enum row_type type, void **ret_cursor)
+{
+	struct cursor *cursor;
+
+	TRY(cursor_new(handle, SLOT_ROW(VERB_SCAN, type), type, &cursor));
+	*ret_cursor = cursor;
+	return KT_OK;
+}
+
+/* The key lives as long as the caller's row: stepped once, at once. */
+enum kt_err sqlite_find(void *handle, enum row_type type, const void *key,
+			void **ret_cursor)
+{
+	CLEANUP(sqlite_donep) struct cursor *cursor = NULL;
+
+	TRY(cursor_new(handle, SLOT_ROW(VERB_FIND, type), type, &cursor));
+	TRY(bind_row(&cursor->lease, type, key, true));
 	*ret_cursor = TAKE(cursor);
 	return KT_OK;
 }
@@ -297,12 +332,16 @@ enum kt_err sqlite_next(void *handle, void *row)
 {
 	struct cursor *cursor = handle;
 	sqlite3 *sq = cursor->lease.db->sq;
-	int rc = sqlite3_step(cursor->lease.stmt);
 	enum kt_err err;
+	int rc;
 
+	if (cursor->failed)
+		return err_raise(KT_ERR_STORE, "the query failed before");
+	rc = sqlite3_step(cursor->lease.stmt);
 	if (rc == SQLITE_DONE)
 		return KT_ERR_NOT_FOUND;
-	if (rc != SQLITE_ROW)
+	cursor->failed = rc != SQLITE_ROW;
+	if (cursor->failed)
 		return sqlite_error(sq, rc, "query");
 	err = read_row(cursor->lease.stmt, cursor->type, row);
 	if (err != KT_OK && err != KT_ERR_INTEGRITY)

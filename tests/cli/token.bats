@@ -1,0 +1,179 @@
+#!/usr/bin/env bats
+# The token as something that goes away, comes back, or is another one than
+# yesterday: exit 6, nothing changed, and all is well once it is back.
+
+load helper
+load proxy
+
+setup() {
+	vault_setup
+	keyturn project create web
+	secret_put web/A 'value A'
+	SERIAL=$(sql 'SELECT token_serial FROM vault')
+	BEFORE=$(sha256sum "$STORE")
+}
+
+# unavailable WORDS [OPTION...]: 6 with these words, for readers and writers.
+unavailable() {
+	local words=$1 command
+
+	shift
+	for command in 'secret get web/A' 'project create other' \
+		'project rotate web --yes' 'master rotate --yes' \
+		'master rotate -n' 'status' 'audit verify'; do
+		# shellcheck disable=SC2086 # words
+		run_fails 6 keyturn $command "$@"
+		assert_output --partial "$words"
+		refute_output --partial 'value A'
+	done
+	assert_equal "$(sha256sum "$STORE")" "$BEFORE"
+}
+
+is_well() {
+	run_ok keyturn secret get web/A
+	assert_output 'value A'
+	run_ok keyturn doctor
+}
+
+@test "a token that is gone is 6, and all is well when it is back" {
+	mv "$PLACE/tokens" "$PLACE/gone"
+	mkdir "$PLACE/tokens"
+	unavailable 'no token matches'
+	assert_line --partial 'no initialised token'
+	rmdir "$PLACE/tokens"
+	unavailable C_Initialize
+	mv "$PLACE/gone" "$PLACE/tokens"
+	is_well
+}
+
+@test "another token with the same label is refused by its serial number" {
+	mv "$PLACE/tokens" "$PLACE/gone"
+	mkdir "$PLACE/tokens"
+	token_new test
+	unavailable "serial=$SERIAL"
+	unavailable "belongs to the token with serial $SERIAL" \
+		--token 'pkcs11:token=test'
+	assert_equal "$(token_objects | grep -c 'Object;' || true)" 0
+	rm -r "$PLACE/tokens"
+	mv "$PLACE/gone" "$PLACE/tokens"
+	is_well
+}
+
+@test "a token that was initialised again is not the vault's any more" {
+	softhsm2-util --init-token --token test --label test \
+		--pin "$PIN" --so-pin "$SO_PIN" >/dev/null
+	run keyturn secret get web/A
+	assert_equal "$status" 6
+	run keyturn secret get web/A --token 'pkcs11:token=test'
+	assert_equal "$status" 6
+	refute_output --partial 'value A'
+	assert_equal "$(sha256sum "$STORE")" "$BEFORE"
+}
+
+@test "a second token with the same label changes nothing" {
+	token_new test
+	is_well
+	run_fails 6 keyturn project list --token 'pkcs11:token=test'
+	assert_line --index 0 --partial '2 tokens match'
+	run_ok keyturn project list --token "pkcs11:serial=$SERIAL"
+}
+
+@test "a module that is removed is 6, and all is well when it is back" {
+	local removable=$PLACE/module.so
+	cp "$MODULE" "$removable"
+	sed -i "s|^  module:.*|  module: '$removable'|" "$KEYTURN_CONFIG"
+	is_well
+	mv "$removable" "$PLACE/away.so"
+	unavailable "$removable: No such file"
+	echo 'not a module' >"$removable"
+	unavailable "$removable"
+	mv "$PLACE/away.so" "$removable"
+	is_well
+}
+
+@test "a missing worker program is named, and nothing is lost" {
+	local rotations
+	seq 1 8 | sed 's/.*/K&=v&/' >"$PLACE/a.env"
+	keyturn secret import web "$PLACE/a.env"
+	KEYTURN_WORKER=$PLACE/none run keyturn master rotate --yes \
+		--batch-size 2
+	refute [ "$status" = 0 ]
+	assert_output --partial "$PLACE/none"
+	rotations=$(sql 'SELECT count(*) FROM rotations')
+	run_ok keyturn secret verify web "$PLACE/a.env"
+	[ "$rotations" = 0 ] || run_ok keyturn master resume
+	is_well
+}
+
+@test "a PIN that was changed on the token: the old one is 7, the new works" {
+	pkcs11-tool --module "$MODULE" --token-label test --login \
+		--pin "$PIN" --change-pin --new-pin 87654321 >/dev/null
+	run_fails 7 keyturn secret get web/A
+	echo 87654321 >"$CREDENTIALS_DIRECTORY/pin"
+	is_well
+}
+
+# forget ROLE: takes its key off the token.
+forget() {
+	pkcs11-tool --module "$MODULE" --token-label test --login \
+		--pin "$PIN" --delete-object --type secrkey \
+		--id "$(sql "SELECT hex(cka_id) FROM keys WHERE role = $1")" \
+		>/dev/null 2>&1
+}
+
+@test "a token without the row-MAC key opens nothing" {
+	forget 5
+	run_fails 6 keyturn secret get web/A
+	assert_output --partial 'row-MAC key'
+	run_fails 6 keyturn project create other
+	assert_equal "$(sha256sum "$STORE")" "$BEFORE"
+}
+
+@test "a master key that is not on the token is named" {
+	local wraps
+	wraps=$(sql 'SELECT count(*) FROM wraps')
+	forget 1
+	run_fails 6 keyturn project create other
+	assert_output --partial 'master key version 1'
+	run_fails 6 keyturn master rotate -n
+	run_fails 6 keyturn master rotate --yes
+	assert_output --partial 'the token has no key with CKA_ID'
+	run_ok keyturn master rollback --yes
+	assert_equal "$(sql 'SELECT count(*) FROM wraps')" "$wraps"
+	assert_equal "$(sql 'SELECT count(*) FROM projects')" 1
+}
+
+@test "I4: a second object with the master key's CKA_ID stops its use" {
+	pkcs11-tool --module "$MODULE" --token-label test --login \
+		--pin "$PIN" --keygen --key-type AES:32 --label twin \
+		--sensitive --private \
+		--id "$(sql 'SELECT hex(cka_id) FROM keys WHERE role = 1')" \
+		>/dev/null 2>&1
+	run_fails 5 keyturn project create other
+	assert_output --partial 'has 2 keys with this CKA_ID'
+	run_fails 5 keyturn master rotate -n
+	run_fails 5 keyturn master rotate --yes
+	run_ok keyturn master rollback --yes
+	assert_equal "$(sql 'SELECT count(*) FROM projects')" 1
+	pkcs11-tool --module "$MODULE" --token-label test --login \
+		--pin "$PIN" --delete-object --type secrkey --label twin \
+		>/dev/null 2>&1
+	run_ok keyturn master rotate --yes
+	run_ok keyturn secret get web/A
+	assert_output 'value A'
+}
+
+@test "no token session or login outlives a command" {
+	proxy_setup
+	run_ok keyturn --module "$PROXY" secret get web/A
+	assert_equal "$(calls_of C_Login)" 1
+	assert_equal "$(calls_of C_OpenSession)" "$(calls_of C_CloseSession)"
+	assert_equal "$(calls_of C_Initialize)" "$(calls_of C_Finalize)"
+	proxy_plan ''
+	run_fails 3 keyturn --module "$PROXY" secret get web/NONE
+	assert_equal "$(calls_of C_OpenSession)" "$(calls_of C_CloseSession)"
+	assert_equal "$(calls_of C_Initialize)" "$(calls_of C_Finalize)"
+	proxy_plan ''
+	run_ok keyturn --module "$PROXY" master rotate --yes --jobs 2
+	assert_equal "$(calls_of C_Initialize)" "$(calls_of C_Finalize)"
+}
