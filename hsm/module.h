@@ -28,6 +28,7 @@ struct module {
 enum kt_err module_load(const char *name, struct module *ret);
 
 enum kt_err module_initialize(struct module *module);
+
 /* KT_ERR_TOKEN after a reload that failed half way: nothing may be called in
  * such a module. */
 enum kt_err module_require(const struct module *module);

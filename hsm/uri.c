@@ -89,10 +89,13 @@ static enum kt_err check_part(const char *text, size_t len, bool query,
 	return KT_OK;
 }
 
-/* p11-kit takes blanks out before it reads: "token= " would name every
- * unlabelled token and "my token" another one. */
+/* p11-kit takes blanks out before it reads, so that "my token" would name
+ * another one; and a value that begins with a NUL is to it none at all, so that
+ * "token=%00" would name every token. */
 static enum kt_err refuse_blanks(const char *uri)
 {
+	if (strstr(uri, "%00") != NULL)
+		return err_raise(KT_ERR_CONFIG, "token URI: a NUL in a value");
 	for (; *uri != '\0'; uri++) {
 		if ((unsigned char)*uri <= ' ' || *uri == 0x7f)
 			return err_raise(KT_ERR_CONFIG,

@@ -133,21 +133,13 @@ static bool exposes(const struct exposure *e, const struct key_row *key)
 	       key->created <= key_closed(&e->key[0]);
 }
 
-/* The recovery key wraps data keys itself. */
-static int64_t recovery_until(const struct exposure *e)
-{
-	for (size_t i = 0; i < e->keys; i++) {
-		if (e->key[i].role == KT_KEY_RECOVERY)
-			return key_closed(&e->key[i]);
-	}
-	return 0;
-}
-
+/* Every data key that is under the recovery key is under a project key too, so
+ * project keys say it all. */
 enum kt_err exposure_until(const struct exposure *e,
 			   const struct kt_id *project, int64_t *ret)
 {
 	CLEANUP(query_donep) struct query *query = NULL;
-	int64_t until = recovery_until(e);
+	int64_t until = 0;
 	struct key_row key;
 	enum kt_err err;
 

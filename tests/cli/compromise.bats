@@ -43,6 +43,49 @@ go_until() {
 keyed="EXISTS (SELECT 1 FROM rotations WHERE keyed IS NOT NULL
 	AND staged IS NULL)"
 
+# As if another operator's process, on another machine, were at a rotation: a
+# mark is made all the same, but what follows it is not.
+hold_lease() {
+	sql "UPDATE lease SET fence = fence + 1, operator_name = 'alice@there',
+		rotation = (SELECT id FROM rotations LIMIT 1),
+		process = 'elsewhere 0-0 1 1', taken = unixepoch(),
+		renewed = unixepoch()"
+}
+
+free_lease() {
+	sql 'UPDATE lease SET rotation = NULL'
+}
+
+# Stops a process at a moment at which it holds neither database nor token.
+stop_between_locks() {
+	while kill -STOP "$1"; do
+		if sqlite3 -batch "$STORE" 'BEGIN IMMEDIATE; ROLLBACK' \
+			2>/dev/null && flock -n "$PLACE"/run/keyturn/*.lock true
+		then
+			return 0
+		fi
+		kill -CONT "$1"
+	done
+}
+
+# mark_only VERSION
+mark_only() {
+	hold_lease
+	run_fails 5 keyturn master compromise "$1" --reason theft --yes
+	assert_output --partial 'is marked as compromised'
+	assert_output --partial 'alice@there'
+	free_lease
+}
+
+# wrapped_while_marked NAME: wraps of a secret's key under a marked key.
+wrapped_while_marked() {
+	sql "SELECT count(*) FROM wraps w
+	     JOIN versions v ON v.dek = w.subject
+	     JOIN secrets s ON s.id = v.secret AND s.name = '$1'
+	     JOIN keys k ON k.id = w.wrapping_key
+	     WHERE k.compromised IS NOT NULL"
+}
+
 deks_of() {
 	sql "SELECT hex(v.dek) FROM versions v JOIN secrets s ON s.id = v.secret
 	     JOIN projects p ON p.id = s.project WHERE p.name = '$1' ORDER BY 1"
@@ -113,7 +156,8 @@ deks_of() {
 	go_until "$keyed" INT master rotate --yes --grace 1d --batch-size 1 \
 		--jobs 1
 	assert_equal "$ended" 130
-	run_ok keyturn master compromise 1 --reason theft --yes
+	mark_only 1
+	run_ok keyturn master resume
 	assert_equal "$(sql 'SELECT count(*) FROM rotations')" 1
 	run_ok keyturn rotation show last
 	assert_line --regexp 'Phase +contracted$'
@@ -141,41 +185,77 @@ deks_of() {
 }
 
 @test "a new key that is marked while it is filled gets no further row" {
+	local rows
 	go_until "$keyed" INT master rotate --yes --grace 0 --batch-size 1 \
 		--jobs 1
 	assert_equal "$ended" 130
-	# the mark alone, as of a command that was killed behind it
-	go_until "EXISTS (SELECT 1 FROM keys WHERE version = 2 AND role = 1
-		AND compromised IS NOT NULL)" KILL \
-		master compromise 2 --reason theft --yes
-	if [ "$(sql 'SELECT rollback_started IS NULL FROM rotations')" = 1 ]; then
-		run_fails 5 keyturn master resume
-		assert_output --partial 'is compromised'
-	fi
+	mark_only 2
+	rows=$(sql 'SELECT count(*) FROM wraps')
+	run_fails 5 keyturn master resume
+	assert_output --partial 'version 2, is compromised'
+	assert_equal "$(sql 'SELECT count(*) FROM wraps')" "$rows"
+	secret_put web/NOW 'under the old key alone'
+	assert_equal "$(wrapped_while_marked NOW)" 0
+	run_ok keyturn secret get web/NOW
+	keyturn secret delete web/NOW --confirm NOW
 	run_ok keyturn master compromise 2 --yes
 	run_ok keyturn master list
 	assert_line --regexp '^ *1 +master +active +2 '
 	assert_line --regexp '^ *2 +master +compromised +0 '
 }
 
+@test "a process that fills a key stops where another one marks it" {
+	local pid rows ended=0
+	keyturn master rotate --yes --grace 0 --batch-size 1 --jobs 1 \
+		>"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	while [ "$(sql "SELECT $keyed")" != 1 ]; do
+		kill -0 "$pid"
+	done
+	stop_between_locks "$pid"
+	run keyturn master compromise 2 --reason theft --yes
+	rows=$(sql 'SELECT count(*) FROM wraps')
+	kill -CONT "$pid"
+	assert_equal "$status" 5
+	assert_output --partial 'is marked as compromised'
+	wait "$pid" || ended=$?
+	assert_equal "$ended" 5
+	assert_equal "$(sql 'SELECT count(*) FROM wraps')" "$rows"
+	run_ok keyturn master compromise 2 --yes
+	run_ok keyturn master list
+	assert_line --regexp '^ *1 +master +active +2 '
+}
+
 @test "there is no way back to a compromised key after the cut-over" {
 	run_ok keyturn master rotate --yes --grace 1d
-	go_until "EXISTS (SELECT 1 FROM keys WHERE version = 1 AND role = 1
-		AND compromised IS NOT NULL)" KILL \
-		master compromise 1 --reason theft --yes
+	mark_only 1
 	secret_put web/NOW 'between mark and contraction'
-	assert_equal "$(sql "SELECT count(*) FROM wraps w
-		JOIN versions v ON v.dek = w.subject
-		JOIN secrets s ON s.id = v.secret AND s.name = 'NOW'
-		JOIN keys k ON k.id = w.wrapping_key
-		WHERE k.compromised IS NOT NULL")" 0
+	assert_equal "$(wrapped_while_marked NOW)" 0
 	run_ok keyturn secret get web/NOW
 	keyturn secret delete web/NOW --confirm NOW
-	run keyturn master rollback --yes
-	assert_failure
-	run_ok keyturn master compromise 1 --yes
+	run_fails 5 keyturn master rollback --yes
+	assert_output --partial 'no way back'
+	run_ok keyturn master resume
 	run_ok keyturn master list
+	assert_line --regexp '^ *1 +master +compromised +0 '
 	assert_line --regexp '^ *2 +master +active +2 '
+}
+
+@test "a key that serves is not destroyed, marked and without a row or not" {
+	for project in web api; do
+		keyturn project delete "$project" --confirm "$project"
+	done
+	run_ok keyturn master rotate --yes --grace 0
+	hold_lease
+	run_fails 5 keyturn master compromise 2 --reason theft --yes
+	free_lease
+	run_fails 5 keyturn master destroy 2 --confirm 2
+	run_ok keyturn master compromise 2 --yes
+	run_ok keyturn master destroy 2 --confirm 2
+	for project in web api; do
+		keyturn project create "$project"
+		keyturn secret import "$project" "$PLACE/$project.env"
+	done
 }
 
 @test "--reencrypt gives every exposed value a new data key, and only those" {

@@ -3,6 +3,8 @@
 # replaced or on a full disk, and a token whose disk is full: a clear error with
 # its own exit status, nothing lost, and afterwards the same command works.
 
+# Each test is a subshell of bats.
+# shellcheck disable=SC2030,SC2031
 load helper
 
 setup() {

@@ -199,7 +199,7 @@ crash_in_a_row() {
 
 	keep_interrupted
 	RANDOM=${KEYTURN_TORTURE_SEED:-4711}
-	for ((n = 0; n < ${FULL:+10}5; n++)); do
+	for ((n = 0; n < ${FULL:+10}3; n++)); do
 		row=
 		{ crash_in_a_row && settle_rotation resume; } || {
 			echo "from the interrupted rotation:$row"
@@ -301,7 +301,7 @@ settle_restore() {
 @test "a backup that is restored" {
 	run_ok keyturn backup create "$PLACE/copy.db"
 	secret_put p1/LATER 'not in the backup'
-	VALUES=$(checked)
+	note_values
 	keep newer
 	try_all newer settle_restore restore
 }

@@ -26,7 +26,8 @@ prepare() {
 		keyturn secret import "$p" "$PLACE/$p.env"
 	done 2>/dev/null
 	cases=0
-	VALUES=$(checked) VALUES_AFTER=
+	note_values
+	VALUES_AFTER=
 	WRAPS=$(wraps)
 	keep fresh
 }
@@ -99,6 +100,11 @@ nothing_is_lost() {
 		return 1
 		;;
 	esac
+}
+
+# What is not to be lost from here on.
+note_values() {
+	VALUES=$(checked)
 }
 
 # After the whole command, once, without a crash.

@@ -113,6 +113,26 @@ rotation_survives() {
 	rounds "$WHOLE_ROTATION" rotation_survives
 }
 
+# From some call on nothing works any more; then it does again.
+@test "I15: a token that stays sick or away is no corrupt row" {
+	local function n i code
+	vault_with_secrets
+	rules "$WHOLE_ROTATION"
+	for function in C_UnwrapKey C_WrapKey; do
+		n=$(awk -v f="$function" '$1 == f { print $2 }' "$PLACE/calls")
+		for i in 1 2 3 4; do
+			for code in CKR_GENERAL_ERROR 0x80000042; do
+				echo "$function $((n * i / 5))+ before rv $code"
+			done
+		done
+	done >"$PLACE/rules"
+	n=$(awk '{ sum += $2 } END { print sum }' "$PLACE/calls")
+	for i in 1 2 3 4 5 6 7; do
+		echo "* $((n * i / 8)) before gone 1000000"
+	done >>"$PLACE/rules"
+	rounds "$WHOLE_ROTATION" rotation_survives
+}
+
 # Everything but the audit trail, which may tell of what was tried.
 state() {
 	sqlite3 -batch "$STORE" .dump |
@@ -256,7 +276,7 @@ doctor_survives() {
 	rules 'keyturn doctor || [ $? = 10 ]' "${CLASSES[@]}"
 	# Whose attributes are changed on the way cannot be told from a good one.
 	sed -i -e '/^C_GetAttributeValue .* corrupt/d' \
-		-e '/C_\(GetAttrib\|Find\|OpenS\|Login\|GetSess\)/!d' "$PLACE/rules"
+		-e '/C_\(GetAttrib\|Find\|OpenS\|Login\|GetSess\|GenerateR\)/!d' "$PLACE/rules"
 	rounds 'keyturn doctor' doctor_survives
 }
 
