@@ -446,6 +446,23 @@ static enum kt_err plan(struct rotation_run *run, enum kt_rotation_kind kind,
 	return store_commit(&tx);
 }
 
+/* "Proven before": a key that is missing from the token is found out before a
+ * new one is made and a rotation stands that cannot go on. */
+static enum kt_err require_old_keys(struct kt_vault *vault,
+				    enum kt_rotation_kind kind,
+				    const char *project)
+{
+	struct key_row keys[KT_ROTATION_LEGS_MAX];
+	struct project_row row;
+	struct wrap_key *key;
+	size_t count;
+
+	TRY(rotation_old_keys(vault, kind, project, keys, &count, &row));
+	for (size_t i = 0; i < count; i++)
+		TRY(key_wrapper(vault, &keys[i], &key));
+	return KT_OK;
+}
+
 enum kt_err kt_rotation_start(struct kt_vault *vault,
 			      enum kt_rotation_kind kind, const char *project,
 			      const struct kt_rotate_options *options,
@@ -456,6 +473,7 @@ enum kt_err kt_rotation_start(struct kt_vault *vault,
 
 	TRY(require_operator(vault));
 	TRY(rotation_options(options, &run));
+	TRY(require_old_keys(vault, kind, project));
 	TRY(plan(&run, kind, project, options));
 	CRASH_POINT("plan.committed");
 	return run_and_describe(&run, progress, ret);

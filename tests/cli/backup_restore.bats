@@ -188,6 +188,17 @@ wait_for_row() {
 	assert_equal "$(find "$PLACE/data" -type f)" "$STORE"
 }
 
+@test "a key in use is needed before there is a row under it" {
+	keyturn project delete web --confirm web
+	keyturn backup create "$COPY"
+	run_ok keyturn backup verify "$COPY"
+	pkcs11-tool --module "$MODULE" --token-label test --login --pin "$PIN" \
+		--delete-object --type secrkey \
+		--id "$(sql 'SELECT hex(cka_id) FROM keys WHERE role = 2')"
+	run_fails 6 keyturn backup verify "$COPY"
+	assert_output --partial 'recovery key version 1'
+}
+
 @test "files that are no whole copy are refused" {
 	echo 'not a database' >"$PLACE/text"
 	sqlite3 "$PLACE/foreign.db" 'CREATE TABLE t (x)'
@@ -214,6 +225,7 @@ wait_for_row() {
 @test "a newer database is replaced only when that is asked for" {
 	local kept before
 	keyturn backup create "$COPY"
+	keyturn backup create "$PLACE/another.db"
 	secret_put web/LATER new
 	keyturn secret delete web/KEY_2 --confirm KEY_2
 	before=$(sha256sum <"$STORE")
@@ -236,7 +248,8 @@ wait_for_row() {
 	assert_equal "$(stat -c %a "$kept" "$STORE" | sort -u)" 600
 	run_ok keyturn backup list
 	assert_output --partial "$kept"
-	assert_equal "$(backup_ids | wc -l)" 2
+	assert_output --partial "$PLACE/another.db"
+	assert_equal "$(backup_ids | wc -l)" 3
 	run_ok keyturn backup verify "$kept"
 	run_ok keyturn backup restore "$kept" --yes --replace-newer
 	run_ok keyturn secret get web/LATER
@@ -249,10 +262,13 @@ wait_for_row() {
 	sql ".backup '$COPY'"
 	secret_put web/A a
 	cp "$STORE" "$PLACE/a.db"
+	secret_put web/A again
+	cp "$STORE" "$PLACE/longer.db"
 	cp "$COPY" "$STORE"
 	secret_put web/B b
-	# as many entries, other ones
+	# as many entries, more, and fewer: other ones in any case
 	run_fails 5 keyturn backup restore "$PLACE/a.db" --yes
+	run_fails 5 keyturn backup restore "$PLACE/longer.db" --yes
 	secret_put web/C c
 	run_fails 5 keyturn backup restore "$PLACE/a.db" --yes
 	# its own beginning
@@ -346,7 +362,7 @@ wait_for_row() {
 }
 
 @test "a rotation at work keeps its database" {
-	local pid
+	local pid fence
 	keyturn backup create "$COPY"
 	keyturn master rotate --yes --batch-size 1 --jobs 1 --operator olga \
 		>"$PLACE/out" 2>&1 3>&- &
@@ -357,8 +373,11 @@ wait_for_row() {
 	assert_output --partial 'olga is rotating'
 	kill -9 $pid
 	wait $pid || true
+	fence=$(sql 'SELECT fence FROM lease')
 	run_ok keyturn backup restore "$COPY" --yes --replace-newer
 	values_are_whole
+	# fenced off, should it only have been thought dead
+	assert_equal "$(sql 'SELECT fence FROM lease')" $((fence + 1))
 	run_fails 3 keyturn master resume
 	run_ok keyturn doctor
 }

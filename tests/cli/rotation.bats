@@ -264,3 +264,15 @@ stop_between_locks() {
 	assert_output --partial -- --yes
 	assert_equal "$(sql 'SELECT count(*) FROM rotations')" 0
 }
+
+@test "a rotation whose old key is gone makes no new key and no record" {
+	local id objects
+	id=$(sql 'SELECT lower(hex(cka_id)) FROM keys WHERE role = 2')
+	pkcs11-tool --module "$MODULE" --token-label test --login --pin "$PIN" \
+		--delete-object --type secrkey --id "$id" >/dev/null 2>&1
+	objects=$(objects_of_token)
+	run_fails 6 keyturn master rotate --yes
+	assert_output --partial 'recovery key version 1'
+	assert_equal "$(objects_of_token)" "$objects"
+	assert_equal "$(sql 'SELECT count(*) FROM rotations')" 0
+}

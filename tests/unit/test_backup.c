@@ -175,6 +175,41 @@ static void the_token_has_the_last_word(void **state)
 	assert_int_equal(report.wraps + report.faults, 4);
 }
 
+/* A rotation begins while somebody thinks about the question. */
+static enum kt_err begin_rotation(void *arg, const struct kt_restore_plan *plan)
+{
+	assert_true(plan->present);
+	assert_true(plan->newer);
+	sql(arg, "UPDATE lease SET rotation = randomblob(16), process = 'x',"
+		 " operator_name = 'olga', taken = unixepoch(),"
+		 " renewed = unixepoch()");
+	return KT_OK;
+}
+
+static void a_rotation_that_began_meanwhile_is_seen(void **state)
+{
+	struct vault_fixture *f = *state;
+	const struct kt_restore_options options = {
+		.replace_newer = true,
+		.confirm = begin_rotation,
+		.arg = f,
+	};
+	struct kt_restore_plan plan;
+	char path[sizeof(f->path) + 8];
+
+	copy(f, 0);
+	put(f->vault, "web", "LATER", "a", 1);
+	snprintf(path, sizeof(path), "%s.copy", f->path);
+	kt_vault_close(f->vault);
+	f->vault = NULL;
+	assert_int_equal(
+		kt_backup_restore(&f->params, path, &options, NULL, &plan),
+		KT_ERR_BUSY);
+	assert_non_null(strstr(kt_err_detail(), "olga"));
+	ok(kt_vault_open(&f->params, &f->vault));
+	expect(f->vault, "web", "LATER", 0, "a", 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +217,7 @@ int main(void)
 		VAULT_TEST(without_a_lifetime_it_counts_until_it_is_forgotten),
 		VAULT_TEST(a_forged_record_keeps_the_key),
 		VAULT_TEST(the_token_has_the_last_word),
+		VAULT_TEST(a_rotation_that_began_meanwhile_is_seen),
 	};
 
 	return cmocka_run_group_tests(tests, vault_fixture_start,
