@@ -40,6 +40,7 @@ static bool fails(void)
 static enum lie {
 	LIE_NONE,
 	LIE_WRAPPED_BYTES,
+	LIE_WRAPPED_ONCE,
 	LIE_WRAPPED_SIZE,
 	LIE_UNWRAPS_CHANGED,
 	LIE_UNWRAPS_SHORT,
@@ -99,8 +100,10 @@ static CK_RV lying_C_WrapKey(CK_SESSION_HANDLE s, CK_MECHANISM *m,
 {
 	CK_RV rv = faulty_C_WrapKey(s, m, k, o, out, len);
 
-	if (lie == LIE_WRAPPED_BYTES)
+	if (lie == LIE_WRAPPED_BYTES || lie == LIE_WRAPPED_ONCE)
 		out[12] ^= 0x20;
+	if (lie == LIE_WRAPPED_ONCE)
+		lie = LIE_NONE;
 	if (lie == LIE_WRAPPED_SIZE)
 		*len = 48;
 	return rv;
@@ -396,6 +399,7 @@ static void test_liars(void **state)
 		{LIE_WRAPPED_BYTES, do_new, KT_ERR_TOKEN},
 		{LIE_WRAPPED_BYTES, do_seal, KT_ERR_TOKEN},
 		{LIE_WRAPPED_BYTES, do_choose, KT_ERR_POLICY},
+		{LIE_WRAPPED_ONCE, do_prove, KT_ERR_TOKEN},
 		{LIE_WRAPPED_SIZE, do_new, KT_ERR_TOKEN},
 		{LIE_WRAPPED_SIZE, do_choose, KT_ERR_POLICY},
 		{LIE_UNWRAPS_CHANGED, do_choose, KT_ERR_POLICY},
