@@ -189,6 +189,12 @@ each_column() {
 		keyturn audit verify
 }
 
+@test "I13: backups" {
+	neighbour=unharmed
+	keyturn backup create "$PLACE/copy.db" --expires 90d
+	each_column backups 1 -- keyturn backup list
+}
+
 @test "I13: lease, which has no MAC: nothing is lost and nothing begins" {
 	local column type before
 

@@ -288,11 +288,11 @@ static void check_all_macs(void)
 	static const struct {
 		const char *table;
 		unsigned type;
-	} tables[] = {{"vault", 0},       {"keys", 1},      {"wraps", 2},
-		      {"projects", 3},    {"secrets", 4},   {"versions", 5},
-		      {"access", 6},      {"rotations", 7}, {"legs", 8},
-		      {"faults", 9},      {"audit", 11},    {"audit_head", 12},
-		      {"checkpoints", 13}};
+	} tables[] = {{"vault", 0},        {"keys", 1},      {"wraps", 2},
+		      {"projects", 3},     {"secrets", 4},   {"versions", 5},
+		      {"access", 6},       {"rotations", 7}, {"legs", 8},
+		      {"faults", 9},       {"audit", 11},    {"audit_head", 12},
+		      {"checkpoints", 13}, {"backups", 14}};
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		check_macs(tables[i].table, tables[i].type);

@@ -139,7 +139,7 @@ has_output() {
 	esac
 }
 
-# sample FUNCTION N CLASS...: rules that hit one of the N calls with each class
+# sample FUNCTION N [CLASS...]: rules that hit one of the N calls with each class
 # before it, and one with another class, with death and with damage after it.
 sample() {
 	local function=$1 n=$2 class
@@ -233,13 +233,30 @@ rounds() {
 	[ "$bad" = 0 ]
 }
 
-# covered: every function was hit by every class before the call.
+# hit FUNCTION CLASS: a code of this class was given instead of such a call.
+hit() {
+	grep -qsE " $1 [0-9]+ (${CODES[$2]// /|}) before:rv" "$SEEN/hits"
+}
+
+# gaps: rules for what no round of the file has hit yet, by the last calls.
+gaps() {
+	local function n class code nth
+	while read -r function n; do
+		for class in "${CLASSES[@]}"; do
+			hit "$function" "$class" && continue
+			code "$class"
+			pick "$n"
+			echo "$function $nth before rv $code"
+		done
+	done <"$PLACE/calls"
+}
+
+# covered: every function was hit by every class.
 covered() {
 	local function class missing=0
 	while read -r function; do
 		for class in "${CLASSES[@]}"; do
-			grep -qE " $function [0-9]+ (${CODES[$class]// /|}) before:rv" \
-				"$SEEN/hits" && continue
+			hit "$function" "$class" && continue
 			echo "$function was never hit by class $class"
 			missing=1
 		done
