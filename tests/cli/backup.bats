@@ -89,14 +89,9 @@ restored() {
 
 @test "a backup while a rotation runs holds every secret" {
 	local pid
-	keyturn master rotate --yes --grace 0 --batch-size 1 --jobs 1 \
-		>"$PLACE/out" 2>&1 3>&- &
-	pid=$!
-	while [ "$(sql 'SELECT count(*) FROM rotations
-	                WHERE keyed IS NOT NULL AND staged IS NULL')" = 0 ]; do
-		kill -0 "$pid"
-	done
+	stopped_between_batches master rotate --yes --grace 0
 	run_ok keyturn backup create "$PLACE/running.db"
+	kill -CONT "$pid"
 	wait "$pid"
 	restored "$STORE"
 	# the copy was taken inside the rotation, so that nothing is taken for

@@ -40,8 +40,17 @@ go_until() {
 	wait "$pid" || ended=$?
 }
 
-keyed="EXISTS (SELECT 1 FROM rotations WHERE keyed IS NOT NULL
-	AND staged IS NULL)"
+# cut_between_batches SIGNAL COMMAND...: sends it between two batches; the exit
+# status is in $ended.
+cut_between_batches() {
+	local signal=$1 pid
+	shift
+	stopped_between_batches "$@"
+	kill "-$signal" "$pid"
+	kill -CONT "$pid" 2>/dev/null || true
+	ended=0
+	wait "$pid" || ended=$?
+}
 
 # As if another operator's process, on another machine, were at a rotation: a
 # mark is made all the same, but what follows it is not.
@@ -54,18 +63,6 @@ hold_lease() {
 
 free_lease() {
 	sql 'UPDATE lease SET rotation = NULL'
-}
-
-# Stops a process at a moment at which it holds neither database nor token.
-stop_between_locks() {
-	while kill -STOP "$1"; do
-		if sqlite3 -batch "$STORE" 'BEGIN IMMEDIATE; ROLLBACK' \
-			2>/dev/null && flock -n "$PLACE"/run/keyturn/*.lock true
-		then
-			return 0
-		fi
-		kill -CONT "$1"
-	done
 }
 
 # mark_only VERSION
@@ -120,8 +117,7 @@ deks_of() {
 }
 
 @test "until the new key serves, reading works and nothing new is wrapped" {
-	go_until "$keyed" INT master compromise 1 --reason theft --yes \
-		--batch-size 1 --jobs 1
+	cut_between_batches INT master compromise 1 --reason theft --yes
 	assert_equal "$ended" 130
 	run_ok keyturn secret get web/KEY_3
 	assert_output 'value 3 of web'
@@ -143,8 +139,7 @@ deks_of() {
 }
 
 @test "killed behind the mark, the same command goes on" {
-	go_until "$keyed" KILL master compromise 1 --reason theft --yes \
-		--batch-size 1 --jobs 1
+	cut_between_batches KILL master compromise 1 --reason theft --yes
 	assert_equal "$ended" 137
 	outside_check
 	run_ok keyturn master compromise 1 --yes --reencrypt
@@ -153,8 +148,7 @@ deks_of() {
 }
 
 @test "the running rotation of a key that is marked has no grace time" {
-	go_until "$keyed" INT master rotate --yes --grace 1d --batch-size 1 \
-		--jobs 1
+	cut_between_batches INT master rotate --yes --grace 1d
 	assert_equal "$ended" 130
 	mark_only 1
 	run_ok keyturn master resume
@@ -186,8 +180,7 @@ deks_of() {
 
 @test "a new key that is marked while it is filled gets no further row" {
 	local rows
-	go_until "$keyed" INT master rotate --yes --grace 0 --batch-size 1 \
-		--jobs 1
+	cut_between_batches INT master rotate --yes --grace 0
 	assert_equal "$ended" 130
 	mark_only 2
 	rows=$(sql 'SELECT count(*) FROM wraps')
@@ -206,13 +199,7 @@ deks_of() {
 
 @test "a process that fills a key stops where another one marks it" {
 	local pid rows ended=0
-	keyturn master rotate --yes --grace 0 --batch-size 1 --jobs 1 \
-		>"$PLACE/out" 2>&1 3>&- &
-	pid=$!
-	while [ "$(sql "SELECT $keyed")" != 1 ]; do
-		kill -0 "$pid"
-	done
-	stop_between_locks "$pid"
+	stopped_between_batches master rotate --yes --grace 0
 	run keyturn master compromise 2 --reason theft --yes
 	rows=$(sql 'SELECT count(*) FROM wraps')
 	kill -CONT "$pid"

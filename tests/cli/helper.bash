@@ -92,6 +92,18 @@ secret_put() {
 	printf '%s' "$2" | keyturn secret set "$1"
 }
 
+# stopped_between_batches COMMAND...: starts keyturn in the background and waits
+# until it stopped itself after its second batch, where it holds neither
+# database nor token. Its process is $pid, the caller's variable.
+stopped_between_batches() {
+	KEYTURN_CRASH=sweep.committed:2:STOP keyturn "$@" --batch-size 1 \
+		--jobs 1 >"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	until grep -q '^State:.T' "/proc/$pid/status"; do
+		kill -0 "$pid"
+	done
+}
+
 # sql STATEMENT: what the database says, from outside.
 sql() {
 	sqlite3 -batch -cmd '.timeout 10000' "$STORE" "$1"

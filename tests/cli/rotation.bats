@@ -29,31 +29,14 @@ objects_of_token() {
 	token_objects | grep -c 'Object' || true
 }
 
-# Rotates, asks it to stop by SIGINT once the new key is proven, and says its
-# exit status.
+# Rotates, gives it a Ctrl-C in the middle, and says its exit status.
 rotate_and_interrupt() {
 	local status=0 pid
-	keyturn "$@" --batch-size 1 --jobs 1 >"$PLACE/out" 2>&1 3>&- &
-	pid=$!
-	while [ "$(sql 'SELECT count(*) FROM rotations
-	                WHERE keyed IS NOT NULL AND staged IS NULL')" = 0 ]; do
-		kill -0 "$pid" || break
-	done
-	kill -INT "$pid" 2>/dev/null || true
+	stopped_between_batches "$@"
+	kill -INT "$pid"
+	kill -CONT "$pid"
 	wait "$pid" || status=$?
 	echo "$status"
-}
-
-# Stops a process at a moment at which it holds neither database nor token.
-stop_between_locks() {
-	while kill -STOP "$1"; do
-		if sqlite3 -batch "$STORE" 'BEGIN IMMEDIATE; ROLLBACK' \
-			2>/dev/null && flock -n "$PLACE"/run/keyturn/*.lock true
-		then
-			return 0
-		fi
-		kill -CONT "$1"
-	done
 }
 
 @test "I10: a dry run does the work and changes no byte and no object" {
@@ -164,13 +147,7 @@ stop_between_locks() {
 
 @test "I9: while its process lives, a rotation cannot be resumed by another" {
 	local pid
-	keyturn master rotate --yes --batch-size 1 --jobs 1 \
-		--operator alice@there >"$PLACE/out" 2>&1 3>&- &
-	pid=$!
-	while [ "$(sql 'SELECT count(*) FROM rotations')" = 0 ]; do
-		kill -0 "$pid"
-	done
-	stop_between_locks "$pid"
+	stopped_between_batches master rotate --yes --operator alice@there
 	run keyturn master resume
 	kill -CONT "$pid"
 	assert_equal "$status" 5
