@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
+#include "core/access.h"
 
 /* A rotation keeps the mechanism. */
 static enum kt_wrap_mech leg_mech(const struct rotation_leg *leg)
@@ -139,29 +140,12 @@ enum kt_err rotation_make_keys(struct rotation_run *run)
 						    : make_master_keys(run);
 }
 
-static enum kt_err revoke_access(struct rotation_run *run)
-{
-	CLEANUP(query_donep) struct query *query = NULL;
-	struct access_row row;
-	enum kt_err err;
-
-	TRY(query_start(run->vault->store, Q_ACCESS_OF_PROJECT, &query, "b",
-			&run->row.project));
-	while ((err = query_next(query, &row)) == KT_OK) {
-		if (row.revoked != 0)
-			continue;
-		row.revoked = clock_now();
-		TRY(store_update(run->vault->store, ROW_ACCESS, &row));
-	}
-	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
-}
-
 /* Readers see the old key or the new one, never neither: one transaction. The
  * rows are counted once more in it, for those that came since `verified`. */
 enum kt_err rotation_cut_over(struct rotation_run *run)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-	int64_t missing;
+	int64_t missing, revoked;
 
 	CRASH_POINT("cut-over.begin");
 	TRY(run_begin(run, &tx));
@@ -177,7 +161,7 @@ enum kt_err rotation_cut_over(struct rotation_run *run)
 	}
 	CRASH_POINT("cut-over.switched");
 	if (run->row.kind == KT_ROTATION_PROJECT)
-		TRY(revoke_access(run));
+		TRY(access_revoke_all(run->vault, &run->row.project, &revoked));
 	CRASH_POINT("cut-over.revoked");
 	TRY(run_stamp(run, EVENT_ACTIVATED));
 	TRY(audit_checkpoint(run->vault));
