@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/secret.h"
 #include "base/text.h"
@@ -151,6 +152,40 @@ enum kt_err gate_judge(const struct gate_report *report,
 		f++;
 	return err_raise(KT_ERR_POLICY, "the token fails the gate: %s (%s)",
 			 f->name, f->detail);
+}
+
+static size_t count_of(const struct gate_report *report,
+		       enum gate_result result)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < report->count; i++)
+		count += report->finding[i].result == result;
+	return count;
+}
+
+static void append_names(const struct gate_report *report,
+			 enum gate_result result, const char *title, char *ret,
+			 size_t size)
+{
+	const char *front = title;
+
+	for (size_t i = 0; i < report->count; i++) {
+		size_t used = strlen(ret);
+
+		if (report->finding[i].result != result)
+			continue;
+		snprintf(ret + used, size - used, "%s %s", front,
+			 report->finding[i].name);
+		front = "";
+	}
+}
+
+void gate_brief(const struct gate_report *report, char *ret, size_t size)
+{
+	snprintf(ret, size, "%zu pass", count_of(report, GATE_PASS));
+	append_names(report, GATE_KNOWN, ", known:", ret, size);
+	append_names(report, GATE_FAIL, ", fail:", ret, size);
 }
 
 void gate_text(const struct gate_report *report, char *ret, size_t size)

@@ -43,6 +43,9 @@ enum kt_err gate_key(struct token *token, enum kt_key_role role,
 enum kt_err gate_judge(const struct gate_report *report,
 		       enum kt_gate_level level);
 
+/* "20 pass, known: known-key-wrap, fail: wrap-out", cut to size. */
+void gate_brief(const struct gate_report *report, char *ret, size_t size);
+
 /* "wrap-out=pass copy-decrypt=pass known-key-wrap=known ...", cut to size. */
 void gate_text(const struct gate_report *report, char *ret, size_t size);
 

@@ -1,11 +1,15 @@
 /*
- * The name of a module's lock file.
+ * The name of a module's lock file; and who has it, where it is waited for in
+ * vain.
  */
 #include "hsm/lock.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <openssl/evp.h>
 
@@ -21,6 +25,63 @@ static const char *canonical(const char *module_path, char room[PATH_MAX])
 	return realpath(module_path, room) != NULL ? room : module_path;
 }
 
+/* The process that holds a lock on the file, by proc(5), "locks"; 0 when that
+ * does not say: the lock may be held from another container. */
+static long holder_of(const char *path)
+{
+	char line[256], file[64];
+	FILE *locks = fopen("/proc/locks", "re");
+	long holder = 0, pid;
+	struct stat st;
+
+	if (locks == NULL)
+		return 0;
+	if (stat(path, &st) != 0)
+		memset(&st, 0, sizeof(st));
+	snprintf(file, sizeof(file), " %02x:%02x:%llu ", major(st.st_dev),
+		 minor(st.st_dev), (unsigned long long)st.st_ino);
+	while (holder == 0 && fgets(line, sizeof(line), locks) != NULL) {
+		/* those that wait stand behind an arrow */
+		if (strstr(line, file) != NULL && strstr(line, "->") == NULL &&
+		    sscanf(line, "%*s FLOCK %*s %*s %ld", &pid) == 1)
+			holder = pid;
+	}
+	fclose(locks);
+	return holder;
+}
+
+static bool is_stopped(long pid)
+{
+	char path[64], line[1024];
+	char state = '\0';
+	const char *name_end;
+	FILE *stat_file;
+
+	snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
+	stat_file = fopen(path, "re");
+	if (stat_file == NULL)
+		return false;
+	if (fgets(line, sizeof(line), stat_file) != NULL &&
+	    (name_end = strrchr(line, ')')) != NULL)
+		sscanf(name_end + 1, " %c", &state);
+	fclose(stat_file);
+	return state == 'T' || state == 't';
+}
+
+static enum kt_err name_holder(enum kt_err err, const char *path)
+{
+	long pid = holder_of(path);
+
+	if (pid <= 0)
+		return err;
+	if (is_stopped(pid))
+		return err_hint(err,
+				"process %ld has it and is stopped: 'kill "
+				"-CONT %ld' lets it go on",
+				pid, pid);
+	return err_hint(err, "process %ld has it", pid);
+}
+
 enum kt_err token_lock(const char *runtime_dir, const char *module_path,
 		       enum lock_mode mode, int *ret_fd)
 {
@@ -28,6 +89,7 @@ enum kt_err token_lock(const char *runtime_dir, const char *module_path,
 	char name[2 * NAME_BYTES + 1];
 	uint8_t digest[EVP_MAX_MD_SIZE];
 	const char *module = canonical(module_path, room);
+	enum kt_err err;
 
 	if (EVP_Digest(module, strlen(module), digest, NULL, EVP_sha256(),
 		       NULL) != 1)
@@ -36,5 +98,6 @@ enum kt_err token_lock(const char *runtime_dir, const char *module_path,
 	TRY(text_format(path, sizeof(path), "%s/module-%s.lock", runtime_dir,
 			name));
 	TRY(dir_make(runtime_dir));
-	return lock_take(path, mode, LOCK_WAIT_MS, ret_fd);
+	err = lock_take(path, mode, LOCK_WAIT_MS, ret_fd);
+	return err == KT_ERR_BUSY ? name_holder(err, path) : err;
 }

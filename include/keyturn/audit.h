@@ -7,6 +7,10 @@
 
 #include <keyturn/vault.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kt_audit_entry {
 	int64_t seq;
 	int64_t time;
@@ -34,5 +38,9 @@ struct kt_audit_summary {
  * names the first bad entry. */
 enum kt_err kt_audit_verify(struct kt_vault *vault,
 			    struct kt_audit_summary *ret);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

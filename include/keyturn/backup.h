@@ -11,6 +11,10 @@
 #include <keyturn/rotation.h>
 #include <keyturn/vault.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kt_backup {
 	struct kt_id id;
 	int64_t created;
@@ -99,5 +103,9 @@ enum kt_err kt_backup_restore(const struct kt_params *params, const char *path,
 			      const struct kt_restore_options *options,
 			      const struct kt_progress *progress,
 			      struct kt_restore_plan *ret);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

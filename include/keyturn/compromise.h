@@ -9,6 +9,10 @@
 
 #include <keyturn/rotation.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The key that is meant: a version of the master key (both its keys) or of a
  * project's key. */
 struct kt_key_ref {
@@ -61,5 +65,9 @@ enum kt_err kt_reencrypt(struct kt_vault *vault, const struct kt_key_ref *ref,
 			 const struct kt_progress *progress,
 			 void (*fault)(void *arg, const char *text),
 			 void *fault_arg, int64_t *ret_values);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

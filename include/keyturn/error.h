@@ -6,6 +6,10 @@
 #ifndef KEYTURN_ERROR_H
 #define KEYTURN_ERROR_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Append only: the numbers are part of the ABI. */
 enum [[nodiscard]] kt_err{
 	KT_OK = 0,          KT_ERR_FAILED, /* none of the others */
@@ -42,5 +46,9 @@ const char *kt_err_name(enum kt_err err);
 
 /* The exit status of the command for this error, 0 to 130. */
 int kt_err_exit_status(enum kt_err err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

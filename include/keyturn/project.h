@@ -7,6 +7,10 @@
 
 #include <keyturn/vault.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kt_project {
 	struct kt_id id;
 	char name[KT_NAME_MAX + 1];
@@ -61,5 +65,9 @@ enum kt_err kt_access_list(struct kt_vault *vault, const char *project,
 
 /* Revoking a revoked one is KT_OK. */
 enum kt_err kt_access_revoke(struct kt_vault *vault, const char *id);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

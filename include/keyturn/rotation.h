@@ -8,6 +8,10 @@
 
 #include <keyturn/vault.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum kt_rotation_kind { KT_ROTATION_MASTER = 1, KT_ROTATION_PROJECT = 2 };
 
 enum kt_rotation_phase {
@@ -191,5 +195,9 @@ enum kt_err kt_project_verify(
  * needs it. */
 enum kt_err kt_master_destroy(struct kt_vault *vault, int64_t version,
 			      bool ignore_backups);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

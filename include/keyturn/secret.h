@@ -8,6 +8,10 @@
 
 #include <keyturn/vault.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kt_secret_info {
 	struct kt_id id;
 	char name[KT_NAME_MAX + 1];
@@ -52,5 +56,9 @@ enum kt_err kt_secret_export(struct kt_vault *vault, const char *project,
 			     enum kt_err (*each)(void *arg, const char *name,
 						 const struct kt_secret *value),
 			     void *arg);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

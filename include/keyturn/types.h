@@ -12,6 +12,10 @@
 
 #include <keyturn/error.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define KT_ID_LEN 16
 #define KT_ID_TEXT_LEN 36 /* 8-4-4-4-12 */
 #define KT_NAME_MAX 255   /* bytes, without the NUL */
@@ -82,5 +86,9 @@ void kt_id_format(const struct kt_id *id, char text[KT_ID_TEXT_LEN + 1]);
 
 /* Accepts the 36 characters only. */
 enum kt_err kt_id_parse(const char *text, struct kt_id *ret);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

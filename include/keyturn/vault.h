@@ -9,6 +9,10 @@
 
 #include <keyturn/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kt_vault;
 
 /* Where the PIN comes from; tried in the order of the members, the URI's
@@ -35,6 +39,10 @@ struct kt_params {
 	const char *worker;        /* path of keyturn-worker */
 	const char *store_path;    /* the SQLite database */
 	const char *operator_name; /* who acts: into rotations and the audit */
+	/* For how long a rotation's process may be silent before another one
+	 * may take the rotation over; 0: 60. One that is known to be gone is
+	 * not waited for. */
+	int64_t lease_seconds;
 };
 
 struct kt_init_options {
@@ -130,5 +138,9 @@ enum kt_err kt_doctor(const struct kt_params *params,
 
 /* "0.1.0" */
 const char *kt_version(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -17,8 +17,10 @@
 
 #include <openssl/evp.h>
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/text.h"
 
 DEFINE_CLEANUP(EVP_MD_CTX, EVP_MD_CTX_free)
 
@@ -125,29 +127,67 @@ enum kt_err fd_read_all(int fd, void *data, size_t len)
 	return KT_OK;
 }
 
-static enum kt_err write_and_sync(int fd, const char *path, const void *data,
-				  size_t len)
+enum kt_err file_beside(const char *path, const char *what, char *ret,
+			size_t size)
 {
-	enum kt_err err = fd_write_all(fd, data, len);
+	struct kt_id random;
+	char digits[17];
 
-	if (err != KT_OK)
-		return err_prefix(err, "%s", path);
-	if (fsync(fd) != 0)
-		return err_errno("cannot sync %s", path);
-	return dir_sync(path);
+	if (path[0] == '\0')
+		return err_raise(KT_ERR_USAGE, "path empty");
+	TRY(id_random(&random));
+	hex_encode(random.bytes, 8, digits);
+	return text_format(ret, size, "%s.%s-%s", path, what, digits);
 }
 
-enum kt_err file_write_new(const char *path, const void *data, size_t len)
+/* Some file systems cannot rename without replacing, some have no links. */
+enum kt_err file_rename_new(const char *from, const char *to)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return KT_OK;
+	if ((errno == EINVAL || errno == ENOSYS) && link(from, to) == 0) {
+		unlink(from);
+		return KT_OK;
+	}
+	return err_errno("cannot create %s", to);
+}
+
+/* path: what the file is going to be called. */
+static enum kt_err write_and_sync(const char *temp, const char *path,
+				  const void *data, size_t len)
 {
 	CLEANUP(fd_close)
 	int fd =
-		open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 		     0600);
 	enum kt_err err;
 
 	if (fd < 0)
 		return err_errno("cannot create %s", path);
-	err = write_and_sync(fd, path, data, len);
+	err = fd_write_all(fd, data, len);
+	if (err != KT_OK)
+		return err_prefix(err, "%s", path);
+	if (fsync(fd) != 0)
+		return err_errno("cannot sync %s", path);
+	return KT_OK;
+}
+
+enum kt_err file_write_new(const char *path, const void *data, size_t len)
+{
+	char temp[PATH_MAX];
+	enum kt_err err;
+
+	TRY(file_beside(path, "partial", temp, sizeof(temp)));
+	if (file_exists(path))
+		return err_raise(KT_ERR_EXISTS, "%s exists already", path);
+	err = write_and_sync(temp, path, data, len);
+	if (err == KT_OK)
+		err = file_rename_new(temp, path);
+	if (err != KT_OK) {
+		unlink(temp);
+		return err;
+	}
+	err = dir_sync(path);
 	if (err != KT_OK)
 		unlink(path);
 	return err;

@@ -25,8 +25,17 @@ enum kt_err dir_sync(const char *path);
 
 bool file_exists(const char *path);
 
-/* Writes a new file, mode 0600, synced with its directory. KT_ERR_EXISTS when
- * it is there: nothing is overwritten. */
+/* A name beside path that nobody has: "PATH.what-0123456789abcdef". */
+enum kt_err file_beside(const char *path, const char *what, char *ret,
+			size_t size);
+
+/* Renames in one step; KT_ERR_EXISTS when something has that name already.
+ * The directory is not synced. */
+enum kt_err file_rename_new(const char *from, const char *to);
+
+/* Writes a new file, mode 0600, synced with its directory: whole, or not there
+ * under this name. KT_ERR_EXISTS when it is there: nothing is overwritten. A
+ * process that is killed may leave PATH.partial-*. */
 enum kt_err file_write_new(const char *path, const void *data, size_t len);
 
 /* Copies a file into a new one, likewise. */

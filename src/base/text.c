@@ -51,6 +51,15 @@ void text_unpad(char *ret, size_t size, const unsigned char *field,
 	ret[width] = '\0';
 }
 
+struct text_counted text_counted(int64_t n, const char *one, const char *many)
+{
+	struct text_counted ret;
+
+	snprintf(ret.text, sizeof(ret.text), "%lld %s", (long long)n,
+		 n == 1 ? one : many);
+	return ret;
+}
+
 enum kt_err text_to_int(const char *text, long long min, long long max,
 			const char *what, long long *ret)
 {

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -24,6 +25,14 @@ void text_cut(char *ret, size_t size, const char *text);
  * section 3.2); size is at least width + 1. */
 void text_unpad(char *ret, size_t size, const unsigned char *field,
 		size_t width);
+
+/* A count with its noun: text_counted(n, "row", "rows").text is "1 row" or "2
+ * rows". One and many are short and may have a verb: "row is", "rows are". */
+struct text_counted {
+	char text[64];
+};
+
+struct text_counted text_counted(int64_t n, const char *one, const char *many);
 
 /* A whole decimal number within [min, max]. */
 enum kt_err text_to_int(const char *text, long long min, long long max,

@@ -174,17 +174,18 @@ static enum kt_err add_access(void *arg, const struct kt_access *access)
 	return table_add(arg, access);
 }
 
+static enum kt_err fill_tokens(struct kt_vault *vault, const void *arg,
+			       struct table *table)
+{
+	return kt_access_list(vault, arg, add_access, table);
+}
+
 static enum kt_err list_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
-	CLEANUP(table_freep) struct table *table = NULL;
-	struct kt_vault *vault;
-
 	(void)opts;
-	TRY(cli_vault(cli, &vault));
-	TRY(table_new(cli, list_columns, COLUMNS(list_columns), &table));
-	TRY(kt_access_list(vault, args[0], add_access, table));
-	return table_print(table);
+	return table_list(cli, list_columns, COLUMNS(list_columns), fill_tokens,
+			  args[0]);
 }
 
 const struct command access_list_command = {

@@ -33,20 +33,22 @@ static enum kt_err each(void *arg, const struct kt_audit_entry *entry)
 	return table_add(arg, entry);
 }
 
+static enum kt_err fill_entries(struct kt_vault *vault, const void *arg,
+				struct table *table)
+{
+	const struct list_options *o = arg;
+
+	return kt_audit_list(vault, o->first, o->limit, each, table);
+}
+
 static enum kt_err list_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
-	CLEANUP(table_freep) struct table *table = NULL;
-	const struct list_options *o = opts;
 	/* 64 digits a line are for programs. */
 	size_t count = COLUMNS(list_columns) - (cli->globals.json ? 0 : 1);
-	struct kt_vault *vault;
 
 	(void)args;
-	TRY(cli_vault(cli, &vault));
-	TRY(table_new(cli, list_columns, count, &table));
-	TRY(kt_audit_list(vault, o->first, o->limit, each, table));
-	return table_print(table);
+	return table_list(cli, list_columns, count, fill_entries, opts);
 }
 
 const struct command audit_list_command = {

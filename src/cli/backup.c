@@ -2,11 +2,11 @@
  * keyturn backup: copies of the database, the proof that one is good, and the
  * way back from one. Keys of the token are not in them.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
@@ -75,18 +75,19 @@ static enum kt_err add_backup(void *arg, const struct kt_backup *backup)
 	return table_add(arg, backup);
 }
 
+static enum kt_err fill_backups(struct kt_vault *vault, const void *arg,
+				struct table *table)
+{
+	(void)arg;
+	return kt_backup_list(vault, add_backup, table);
+}
+
 static enum kt_err list_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
-	CLEANUP(table_freep) struct table *table = NULL;
-	struct kt_vault *vault;
-
 	(void)opts;
 	(void)args;
-	TRY(cli_vault(cli, &vault));
-	TRY(table_new(cli, columns, COLUMNS(columns), &table));
-	TRY(kt_backup_list(vault, add_backup, table));
-	return table_print(table);
+	return table_list(cli, columns, COLUMNS(columns), fill_backups, NULL);
 }
 
 const struct command backup_list_command = {
@@ -212,19 +213,20 @@ static const struct option_def restore_option[] = {
 
 static void say_plan(const struct cli *cli, const struct kt_restore_plan *plan)
 {
-	cli_say(cli,
-		"the backup is proven: %" PRId64 " rows, %" PRId64 " wraps, "
-		"audit trail of %" PRId64 " entries",
-		plan->backup.rows, plan->backup.wraps,
-		plan->backup.audit_entries);
+	cli_say(cli, "the backup is proven: %s, %s, audit trail of %s",
+		text_counted(plan->backup.rows, "row", "rows").text,
+		text_counted(plan->backup.wraps, "wrap", "wraps").text,
+		text_counted(plan->backup.audit_entries, "entry", "entries")
+			.text);
 	if (plan->damage[0] != '\0')
 		cli_say(cli, "the present database cannot be read: %s",
 			plan->damage);
 	else if (plan->present)
 		cli_say(cli,
-			"the present database has an audit trail of %" PRId64
-			" entries%s%s%s",
-			plan->present_entries, plan->newer ? ": newer" : "",
+			"the present database has an audit trail of %s%s%s%s",
+			text_counted(plan->present_entries, "entry", "entries")
+				.text,
+			plan->newer ? ": newer" : "",
 			plan->lacking[0] != '\0' ? ", and the backup lacks "
 						 : "",
 			plan->lacking);

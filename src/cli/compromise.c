@@ -53,8 +53,9 @@ static enum kt_err confirm(struct cli *cli, const char *what,
 
 	cli_say(cli, "version %lld of %s is %s", (long long)e->version, what,
 		kt_key_state_name(e->state));
-	cli_say(cli, "  it exposes %lld secrets (%lld values)",
-		(long long)e->secrets, (long long)e->values);
+	cli_say(cli, "  it exposes %s (%s)",
+		text_counted(e->secrets, "secret", "secrets").text,
+		text_counted(e->values, "value", "values").text);
 	if (!e->retired)
 		cli_say(cli, "  nothing new goes under it; writing is refused "
 			     "while it serves; it is\n  rotated away from, "
@@ -100,8 +101,8 @@ static enum kt_err reencrypt(struct cli *cli, const struct kt_key_ref *ref,
 	err = kt_reencrypt(vault, ref, options, &progress.port, name_fault, cli,
 			   &values);
 	if (values > 0)
-		cli_say(cli, "%lld values are encrypted again",
-			(long long)values);
+		cli_say(cli, "%s encrypted again",
+			text_counted(values, "value is", "values are").text);
 	return err;
 }
 
@@ -125,14 +126,17 @@ static enum kt_err say_left(struct cli *cli, const struct kt_key_ref *ref)
 	TRY(look(cli, ref, &left));
 	if (left.values > 0)
 		cli_say(cli,
-			"exposed: %lld secrets (%lld values) open with that "
-			"key and a copy of the database",
-			(long long)left.secrets, (long long)left.values);
+			"exposed: %s (%s) open to that key and a copy of the "
+			"database",
+			text_counted(left.secrets, "secret", "secrets").text,
+			text_counted(left.values, "value", "values").text);
 	if (left.project_keys > 0)
 		cli_say(cli,
-			"exposed: %lld project keys, and with them what is "
+			"exposed: %s, and with them what is "
 			"written to these projects",
-			(long long)left.project_keys);
+			text_counted(left.project_keys, "project key",
+				     "project keys")
+				.text);
 	cli_say(cli, "whoever has that key and an older copy knows the values "
 		     "in it: change them where\nthey are used");
 	if (left.values > 0 || left.project_keys > 0)

@@ -25,6 +25,7 @@
 
 #define FILE_MAX ((size_t)64 * 1024)
 #define TEXT_MAX 4000
+#define LEASE_MAX 86400
 
 /* The shape of the file, as libcyaml fills it. */
 struct token_node {
@@ -36,7 +37,7 @@ struct pin_node {
 };
 
 struct rotation_node {
-	char *batch_size, *jobs, *grace;
+	char *batch_size, *jobs, *grace, *lease;
 };
 
 struct node {
@@ -63,7 +64,8 @@ static const cyaml_schema_field_t pin_fields[] = {
 static const cyaml_schema_field_t rotation_fields[] = {
 	TEXT_FIELD("batch-size", struct rotation_node, batch_size),
 	TEXT_FIELD("jobs", struct rotation_node, jobs),
-	TEXT_FIELD("grace", struct rotation_node, grace), CYAML_FIELD_END};
+	TEXT_FIELD("grace", struct rotation_node, grace),
+	TEXT_FIELD("lease", struct rotation_node, lease), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t fields[] = {
 	TEXT_FIELD("store", struct node, store),
@@ -381,6 +383,20 @@ static enum kt_err to_duration(const char *text, int64_t *ret)
 	return KT_OK;
 }
 
+static enum kt_err to_lease(const char *text, int64_t *ret)
+{
+	int64_t value = 0;
+
+	if (text == NULL)
+		return KT_OK;
+	TRY(to_duration(text, &value));
+	if (value < 1 || value > LEASE_MAX)
+		return err_raise(KT_ERR_CONFIG,
+				 "'%s' is not between 1s and 24h", text);
+	*ret = value;
+	return KT_OK;
+}
+
 #define VALUE(call, section, key)                                              \
 	do {                                                                   \
 		if ((call) != KT_OK)                                           \
@@ -407,6 +423,8 @@ static enum kt_err convert(const struct source *source, const struct node *node,
 	      "jobs");
 	VALUE(to_duration(node->rotation.grace, &ret->rotation.grace),
 	      "rotation", "grace");
+	VALUE(to_lease(node->rotation.lease, &ret->rotation.lease), "rotation",
+	      "lease");
 	return KT_OK;
 }
 

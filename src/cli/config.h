@@ -17,7 +17,7 @@ struct environment {
 	const char *credentials_directory;
 	const char *xdg_runtime_dir, *xdg_config_home, *xdg_state_home;
 	const char *home, *sudo_user, *logname, *user;
-	const char *no_color, *term;
+	const char *term;
 };
 
 /* NULL or 0 says "not in the file". */
@@ -36,6 +36,7 @@ struct config {
 		int64_t batch_size;
 		int64_t jobs;
 		int64_t grace; /* seconds; -1: not in the file */
+		int64_t lease; /* seconds */
 	} rotation;
 	char *runtime_dir;
 };

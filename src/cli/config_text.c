@@ -95,7 +95,11 @@ static enum kt_err put_all(FILE *out, const struct config_values *values)
 	      "  # How long the old master key's rows stay, so that a rotation "
 	      "can be\n"
 	      "  # rolled back: 90s, 15m, 24h, 30d.\n"
-	      "  grace: 24h\n\n"
+	      "  grace: 24h\n"
+	      "  # How long the process of a rotation may be silent before "
+	      "another\n"
+	      "  # operator may take it over. More than a batch takes.\n"
+	      "  # lease: 60s\n\n"
 	      "# Lock files. All users of one token need the same "
 	      "directory.\n",
 	      out);

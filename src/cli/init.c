@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -114,30 +115,49 @@ static enum kt_err make_directory(const char *file, enum kt_err otherwise,
 }
 
 static enum kt_err set_up(struct cli *cli, const struct init_options *o,
-			  struct init_paths *paths,
-			  const struct kt_params **ret)
+			  struct init_paths *paths)
 {
+	const struct kt_params *params;
+
 	TRY(find_config(cli, paths));
 	TRY(make_config(cli, o));
-	TRY(cli_params(cli, ret));
-	TRY(absolute((*ret)->store_path, paths->store));
+	TRY(cli_params(cli, &params));
+	TRY(absolute(params->store_path, paths->store));
 	TRY(text_copy(cli->settings->store, sizeof(cli->settings->store),
 		      paths->store, "store path"));
 	TRY(make_directory(paths->config, KT_ERR_CONFIG, "configuration"));
 	return make_directory(paths->store, KT_ERR_STORE, "store");
 }
 
-static enum kt_err write_config(const struct cli *cli,
-				const struct init_paths *paths,
-				const struct kt_status *status)
+static struct config_values values_of(const struct cli *cli,
+				      const struct init_paths *paths,
+				      const char *uri)
 {
-	const struct config_values values = {
+	return (struct config_values){
 		.store = paths->store,
-		.uri = status->uri,
+		.uri = uri,
 		.module = cli->settings->params.module,
 		.pin_file = cli->config->pin.file,
 		.gate = cli->config->token.gate,
 	};
+}
+
+/* What the file could not hold is found out while there is no vault yet. */
+static enum kt_err try_config(const struct cli *cli,
+			      const struct init_paths *paths)
+{
+	const struct config_values values =
+		values_of(cli, paths, cli->settings->params.token_uri);
+	CLEANUP(freep) char *text = NULL;
+
+	return config_text(&values, &text);
+}
+
+static enum kt_err write_config(const struct cli *cli,
+				const struct init_paths *paths,
+				const struct kt_status *status)
+{
+	const struct config_values values = values_of(cli, paths, status->uri);
 	CLEANUP(freep) char *text = NULL;
 	enum kt_err err = config_text(&values, &text);
 
@@ -147,12 +167,60 @@ static enum kt_err write_config(const struct cli *cli,
 		return KT_OK;
 	return err_hint(err_prefix(err, "the vault is made, but not its "
 					"configuration"),
-			"the vault opens with --store '%s' --token '%s'",
+			"'keyturn init' again writes it; the vault opens with "
+			"--store '%s' --token '%s'",
 			paths->store, status->uri);
 }
 
+static enum kt_err refuse_other(const struct init_options *o,
+				const struct kt_status *status)
+{
+	bool asked = o->recovery_wraps == 0;
+
+	if (status->recovery_wraps == asked)
+		return KT_OK;
+	return err_raise(KT_ERR_EXISTS,
+			 "the vault in %s is made already, with recovery wraps "
+			 "%s",
+			 status->store_path, on_off[asked]);
+}
+
+/* An init that was killed behind its last commit left a whole vault: all that
+ * it lacks is the configuration. */
+static enum kt_err find_vault(struct cli *cli, const struct init_options *o,
+			      struct kt_status *ret)
+{
+	struct kt_status status;
+	struct kt_vault *vault;
+
+	TRY(cli_vault(cli, &vault));
+	TRY(kt_vault_status(vault, &status));
+	TRY(refuse_other(o, &status));
+	*ret = status;
+	return KT_OK;
+}
+
+/* What is there and is no whole vault is refused by the library. */
+static enum kt_err make_or_find(struct cli *cli, const struct init_options *o,
+				const char **ret_done, struct kt_status *ret)
+{
+	const struct kt_init_options options = {.recovery_wraps =
+							o->recovery_wraps == 0};
+	const struct kt_params *params = &cli->settings->params;
+
+	if (file_exists(params->store_path)) {
+		enum kt_err err = find_vault(cli, o, ret);
+
+		*ret_done = "Found";
+		if (err != KT_ERR_STORE && err != KT_ERR_SCHEMA)
+			return err;
+	}
+	*ret_done = "Made";
+	return kt_vault_init(params, &options, ret);
+}
+
 static void say_next(const struct cli *cli, const struct init_paths *paths,
-		     const struct kt_status *status)
+		     const char *done, const struct kt_status *status)
 {
 	char option[PATH_MAX + 16] = "";
 	char gate[512];
@@ -160,10 +228,10 @@ static void say_next(const struct cli *cli, const struct init_paths *paths,
 	if (cli->globals.config != NULL)
 		snprintf(option, sizeof(option), " --config %s", paths->config);
 	cli_say(cli,
-		"Made a vault in %s\n"
+		"%s a vault in %s\n"
 		"under a master key in token '%s' (%s, serial %s).\n"
 		"Wrote %s.",
-		paths->store, status->token.label, status->token.model,
+		done, paths->store, status->token.label, status->token.model,
 		status->token.serial, paths->config);
 	gate_summary(status->gate, gate, sizeof(gate));
 	cli_say(cli, "The gate tried the token's enforcement: %s.", gate);
@@ -179,18 +247,18 @@ static enum kt_err init_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
 	const struct init_options *o = opts;
-	const struct kt_init_options init = {.recovery_wraps =
-						     o->recovery_wraps == 0};
 	struct init_paths paths = {0};
-	const struct kt_params *params;
 	struct kt_status status;
+	const char *done;
 
 	(void)args;
 	TRY(cli_operator_only(cli));
-	TRY(set_up(cli, o, &paths, &params));
-	TRY(kt_vault_init(params, &init, &status));
+	TRY(set_up(cli, o, &paths));
+	TRY(try_config(cli, &paths));
+	TRY(make_or_find(cli, o, &done, &status));
+	CRASH_POINT("init.whole");
 	TRY(write_config(cli, &paths, &status));
-	say_next(cli, &paths, &status);
+	say_next(cli, &paths, done, &status);
 	return KT_OK;
 }
 
@@ -201,7 +269,8 @@ const struct command init_command = {
 		"Checks that the token keeps to the key policy, makes the\n"
 		"master, row-MAC and audit keys in it, makes the database\n"
 		"(--store) and writes a commented configuration (--config).\n"
-		"Nothing that exists is touched. The token is named by\n"
+		"Nothing that exists is touched; a vault that lacks only its\n"
+		"configuration gets one. The token is named by\n"
 		"--token or KEYTURN_TOKEN; pkcs11-tool -L shows those there\n"
 		"are.\n",
 	.examples = "keyturn init --token 'pkcs11:token=keyturn'\n"

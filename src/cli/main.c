@@ -103,7 +103,6 @@ static struct environment read_environment(void)
 		.sudo_user = variable("SUDO_USER"),
 		.logname = variable("LOGNAME"),
 		.user = variable("USER"),
-		.no_color = variable("NO_COLOR"),
 		.term = variable("TERM"),
 	};
 }

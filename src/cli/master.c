@@ -39,18 +39,20 @@ static enum kt_err add_key(void *arg, const struct kt_key *key)
 	return table_add(arg, &view);
 }
 
+static enum kt_err fill_keys(struct kt_vault *vault, const void *arg,
+			     struct table *table)
+{
+	(void)arg;
+	return kt_master_list(vault, add_key, table);
+}
+
 static enum kt_err list_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
-	CLEANUP(table_freep) struct table *table = NULL;
-	struct kt_vault *vault;
-
 	(void)opts;
 	(void)args;
-	TRY(cli_vault(cli, &vault));
-	TRY(table_new(cli, list_columns, COLUMNS(list_columns), &table));
-	TRY(kt_master_list(vault, add_key, table));
-	return table_print(table);
+	return table_list(cli, list_columns, COLUMNS(list_columns), fill_keys,
+			  NULL);
 }
 
 const struct command master_list_command = {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "cli/access.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
@@ -53,18 +54,20 @@ static enum kt_err add_project(void *arg, const struct kt_project *project)
 	return table_add(arg, project);
 }
 
+static enum kt_err fill_projects(struct kt_vault *vault, const void *arg,
+				 struct table *table)
+{
+	(void)arg;
+	return kt_project_list(vault, add_project, table);
+}
+
 static enum kt_err list_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
-	CLEANUP(table_freep) struct table *table = NULL;
-	struct kt_vault *vault;
-
 	(void)opts;
 	(void)args;
-	TRY(cli_vault(cli, &vault));
-	TRY(table_new(cli, project_columns, COLUMNS(project_columns), &table));
-	TRY(kt_project_list(vault, add_project, table));
-	return table_print(table);
+	return table_list(cli, project_columns, COLUMNS(project_columns),
+			  fill_projects, NULL);
 }
 
 const struct command project_list_command = {
@@ -239,9 +242,11 @@ static enum kt_err delete_run(struct cli *cli, const void *opts,
 
 	TRY(cli_vault(cli, &vault));
 	TRY(kt_project_get(vault, args[0], &project));
-	cli_say(cli, "project '%s': %lld secrets, %lld access tokens",
-		project.name, (long long)project.secrets,
-		(long long)project.access_tokens);
+	cli_say(cli, "project '%s': %s, %s", project.name,
+		text_counted(project.secrets, "secret", "secrets").text,
+		text_counted(project.access_tokens, "access token",
+			     "access tokens")
+			.text);
 	TRY(ask_name(cli, o->confirm, project.name));
 	TRY(kt_project_delete(vault, project.name));
 	cli_say(cli, "project '%s' is deleted", project.name);

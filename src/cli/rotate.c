@@ -62,11 +62,16 @@ enum kt_err rotate_ask(struct cli *cli, const struct rotate_target *target,
 	duration_format(options->grace, grace);
 	cli_say(cli, "rotate %s: version %lld -> %lld", what,
 		(long long)p.old_version, (long long)p.new_version);
-	cli_say(cli, "  %lld rows, batches of %lld, %d worker processes",
-		(long long)plan_rows(&p), (long long)p.batch_size, p.jobs);
+	cli_say(cli, "  %s, batches of %lld, %s",
+		text_counted(plan_rows(&p), "row", "rows").text,
+		(long long)p.batch_size,
+		text_counted(p.jobs, "worker process", "worker processes")
+			.text);
 	if (p.access_tokens > 0)
-		cli_say(cli, "  %lld access tokens are revoked at the cut-over",
-			(long long)p.access_tokens);
+		cli_say(cli, "  %s revoked at the cut-over",
+			text_counted(p.access_tokens, "access token is",
+				     "access tokens are")
+				.text);
 	if (p.compromised)
 		cli_say(cli, "  the old key is compromised: no grace time, no "
 			     "way back after the cut-over");
@@ -110,8 +115,9 @@ static enum kt_err print_dry_run(const struct kt_rotation_plan *p,
 	char text[160];
 
 	TRY(text_format(text, sizeof(text),
-			"%lld rows would be rewrapped; %lld would fail\n",
-			(long long)(plan_rows(p) - faults), (long long)faults));
+			"%s would be rewrapped; %lld would fail\n",
+			text_counted(plan_rows(p) - faults, "row", "rows").text,
+			(long long)faults));
 	return cli_write(text, strlen(text));
 }
 

@@ -45,18 +45,20 @@ static enum kt_err add_rotation(void *arg, const struct kt_rotation *r)
 	return table_add(arg, r);
 }
 
+static enum kt_err fill_rotations(struct kt_vault *vault, const void *arg,
+				  struct table *table)
+{
+	(void)arg;
+	return kt_rotation_list(vault, add_rotation, table);
+}
+
 static enum kt_err list_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
-	CLEANUP(table_freep) struct table *table = NULL;
-	struct kt_vault *vault;
-
 	(void)opts;
 	(void)args;
-	TRY(cli_vault(cli, &vault));
-	TRY(table_new(cli, list_columns, COLUMNS(list_columns), &table));
-	TRY(kt_rotation_list(vault, add_rotation, table));
-	return table_print(table);
+	return table_list(cli, list_columns, COLUMNS(list_columns),
+			  fill_rotations, NULL);
 }
 
 const struct command rotation_list_command = {

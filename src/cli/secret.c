@@ -162,23 +162,18 @@ static enum kt_err add_secret(void *arg, const struct kt_secret_info *info)
 	return table_add(arg, info);
 }
 
+static enum kt_err fill_secrets(struct kt_vault *vault, const void *arg,
+				struct table *table)
+{
+	return kt_secret_list(vault, arg, add_secret, table);
+}
+
 static enum kt_err list_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
-	CLEANUP(table_freep) struct table *table = NULL;
-	struct kt_vault *vault;
-	struct err_saved bad;
-	enum kt_err err;
-
 	(void)opts;
-	TRY(cli_vault(cli, &vault));
-	TRY(table_new(cli, list_columns, COLUMNS(list_columns), &table));
-	err = kt_secret_list(vault, args[0], add_secret, table);
-	err_save(err, &bad);
-	/* A row that does not verify hides none of the others. */
-	if (err == KT_OK || err == KT_ERR_INTEGRITY)
-		TRY(table_print(table));
-	return err == KT_OK ? KT_OK : err_restore(&bad);
+	return table_list(cli, list_columns, COLUMNS(list_columns),
+			  fill_secrets, args[0]);
 }
 
 const struct command secret_list_command = {

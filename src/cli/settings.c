@@ -222,6 +222,7 @@ enum kt_err settings_resolve(const struct globals *globals,
 		.worker = s->worker,
 		.store_path = s->store,
 		.operator_name = s->operator_name,
+		.lease_seconds = config->rotation.lease,
 	};
 	TRY(check_uri(s->params.token_uri));
 	*ret = TAKE(s);

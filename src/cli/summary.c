@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 
 void summary_subject(enum kt_rotation_kind kind, const char *project,
 		     char ret[SUMMARY_SUBJECT_MAX])
@@ -49,10 +50,11 @@ static void say_rows(const struct cli *cli, int64_t rows, int64_t milliseconds)
 	if (rows <= 0)
 		return;
 	if (milliseconds > 0)
-		cli_say(cli, "%lld rows in %.1f s (%.0f rows/s)",
-			(long long)rows, seconds, (double)rows / seconds);
+		cli_say(cli, "%s in %.1f s (%.0f rows/s)",
+			text_counted(rows, "row", "rows").text, seconds,
+			(double)rows / seconds);
 	else
-		cli_say(cli, "%lld rows", (long long)rows);
+		cli_say(cli, "%s", text_counted(rows, "row", "rows").text);
 }
 
 static void say_draining(const struct cli *cli, const struct kt_rotation *r)

@@ -1,7 +1,7 @@
 /*
  * Tables and screens. A cell is made once, as text for libsmartcols or as a
  * JSON value for jansson, from the same column. The output is composed in
- * memory and written at once: a failed command prints no half a table.
+ * memory and written at once: no table ends in the middle of a line.
  */
 #include "cli/table.h"
 
@@ -274,6 +274,23 @@ enum kt_err table_print(struct table *table)
 				   : print_json(table);
 }
 
+enum kt_err table_list(struct cli *cli, const struct column *columns,
+		       size_t count, table_fill *fill, const void *arg)
+{
+	CLEANUP(table_freep) struct table *table = NULL;
+	struct kt_vault *vault;
+	struct err_saved bad;
+	enum kt_err err;
+
+	TRY(cli_vault(cli, &vault));
+	TRY(table_new(cli, columns, count, &table));
+	err = fill(vault, arg, table);
+	err_save(err, &bad);
+	if (err == KT_OK || err == KT_ERR_INTEGRITY)
+		TRY(table_print(table));
+	return err == KT_OK ? KT_OK : err_restore(&bad);
+}
+
 struct screen {
 	json_t *object;              /* NULL without --json */
 	struct libscols_table *text; /* two columns; NULL with --json */
@@ -305,9 +322,9 @@ enum kt_err screen_new(const struct cli *cli, struct screen **ret)
 		scols_table_enable_noheadings(s->text, 1);
 		scols_table_set_termforce(s->text, SCOLS_TERMFORCE_NEVER);
 		scols_table_set_column_separator(s->text, "  ");
-		if (scols_table_new_column(s->text, "", 0, 0) == NULL ||
-		    scols_table_new_column(s->text, "", 0, 0) == NULL)
-			return err_memory();
+		for (int i = 0; i < 2; i++)
+			if (scols_table_new_column(s->text, "", 0, 0) == NULL)
+				return err_memory();
 	}
 	*ret = TAKE(s);
 	return KT_OK;

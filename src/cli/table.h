@@ -4,17 +4,18 @@
  * and booleans are real, times are RFC 3339 and what has not happened is null.
  *
  *	static const struct column columns[] = {
- *		{"name", "NAME", COLUMN_CHARS, offsetof(struct kt_project,
- *name)},
- *		{"created", "CREATED", COLUMN_TIME,
- *		 offsetof(struct kt_project, created)},
+ *		{"name", "NAME", COLUMN_CHARS, PROJECT(name)},
+ *		{"created", "CREATED", COLUMN_TIME, PROJECT(created)},
  *		{"state", "STATE", COLUMN_WORD, .word = project_state},
  *	};
  *
- *	CLEANUP(table_freep) struct table *table = NULL;
- *	TRY(table_new(cli, columns, COLUMNS(columns), &table));
- *	TRY(kt_project_list(vault, each, table)); // each calls table_add()
- *	return table_print(table);
+ *	static enum kt_err fill(struct kt_vault *vault, const void *arg,
+ *	                        struct table *table)
+ *	{
+ *		return kt_project_list(vault, each, table); // table_add()
+ *	}
+ *
+ *	return table_list(cli, columns, COLUMNS(columns), fill, NULL);
  */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
@@ -56,6 +57,13 @@ enum kt_err table_add(struct table *table, const void *row);
 /* To stdout: an aligned table, nothing at all when it is empty; with --json an
  * array of objects. */
 enum kt_err table_print(struct table *table);
+
+/* A whole listing of the vault: fill() adds the rows, by arg. A row that does
+ * not verify (KT_ERR_INTEGRITY) hides none of those that fill() added. */
+typedef enum kt_err table_fill(struct kt_vault *vault, const void *arg,
+			       struct table *table);
+enum kt_err table_list(struct cli *cli, const struct column *columns,
+		       size_t count, table_fill *fill, const void *arg);
 
 /*
  * A screen is one thing at length: "Label  value" lines, in sections; with

@@ -109,9 +109,10 @@ static enum kt_err preview_import(const struct cli *cli, struct kt_vault *vault,
 	TRY(kt_secret_list(vault, project, count_known, &preview));
 	TRY(print_names(set));
 	cli_say(cli,
-		"%zu secrets would be imported into '%s': %zu new, %zu with a "
+		"%s would be imported into '%s': %zu new, %zu with a "
 		"new version; nothing was changed",
-		set->count, project, set->count - preview.known, preview.known);
+		text_counted((int64_t)set->count, "secret", "secrets").text,
+		project, set->count - preview.known, preview.known);
 	return KT_OK;
 }
 
@@ -127,7 +128,9 @@ static enum kt_err import_run(struct cli *cli, const void *opts,
 	if (o->dry_run)
 		return preview_import(cli, vault, args[0], &set);
 	TRY(kt_secret_import(vault, args[0], set.items, set.count));
-	cli_say(cli, "%zu secrets imported into '%s'", set.count, args[0]);
+	cli_say(cli, "%s imported into '%s'",
+		text_counted((int64_t)set.count, "secret", "secrets").text,
+		args[0]);
 	return KT_OK;
 }
 

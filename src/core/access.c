@@ -1,8 +1,6 @@
 /*
- * Who may do what: issuing, listing and revoking access tokens, and turning a
- * handle into one that acts for a token's holder. Every call of such a handle
- * reads the token's row again, so a revocation holds from its commit on, in
- * every process. All denials are one: same code, same text, same work.
+ * Access tokens: issuing, listing and revoking them, and turning a handle into
+ * one that acts for a token's holder.
  */
 #include "core/access.h"
 
@@ -14,49 +12,6 @@
 #include "base/text.h"
 #include "core/audit.h"
 #include "core/names.h"
-
-bool access_usable(const struct access_row *row, int64_t now)
-{
-	return row->revoked == 0 && now < row->expires;
-}
-
-/* The project is looked up by the token's id for it, not by the name given:
- * unknown and foreign names cannot be told apart. */
-static enum kt_err limited_find(struct kt_vault *vault, const char *name,
-				enum kt_access_scope scope,
-				struct project_row *ret)
-{
-	const struct actor *actor = &vault->actor;
-	struct access_row access;
-	struct project_row project;
-	enum kt_err err = query_one(vault->store, Q_ACCESS, &access, "s",
-				    actor->access_id);
-
-	if (err == KT_ERR_NOT_FOUND)
-		return denied();
-	TRY(err);
-	if (!access_usable(&access, clock_now()) ||
-	    access.scope < (int64_t)scope ||
-	    !id_equal(&access.project, &actor->project))
-		return denied();
-	err = query_one(vault->store, Q_PROJECT, &project, "b",
-			&actor->project);
-	if (err == KT_ERR_NOT_FOUND)
-		return denied();
-	TRY(err);
-	if (project.deleted != 0 || strcmp(project.name, name) != 0)
-		return denied();
-	*ret = project;
-	return KT_OK;
-}
-
-enum kt_err project_find(struct kt_vault *vault, const char *name,
-			 enum kt_access_scope scope, struct project_row *ret)
-{
-	if (vault->actor.limited)
-		return limited_find(vault, name, scope, ret);
-	return project_by_name(vault, name, ret);
-}
 
 static enum kt_err tag_make(struct kt_vault *vault,
 			    const struct access_parts *parts, struct mac *ret)

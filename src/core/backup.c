@@ -327,9 +327,11 @@ enum kt_err backup_allow_destroy(struct kt_vault *vault, int64_t version,
 	TRY(each_record(vault, version, add_name, &names));
 	if (names.count == 0)
 		return KT_OK;
-	err = err_raise(KT_ERR_CONFLICT,
-			"%zu backups need master key version %lld: %s",
-			names.count, (long long)version, names.text);
+	err = err_raise(KT_ERR_CONFLICT, "%s master key version %lld: %s",
+			text_counted((int64_t)names.count, "backup needs",
+				     "backups need")
+				.text,
+			(long long)version, names.text);
 	return err_hint(err, "when their files are gone: keyturn backup "
 			     "forget ID; to lose them: --ignore-backups");
 }

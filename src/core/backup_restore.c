@@ -77,13 +77,7 @@ static enum kt_err name_kept(struct restore *r)
 
 static enum kt_err name_files(struct restore *r)
 {
-	struct kt_id random;
-	char digits[17];
-
-	TRY(id_random(&random));
-	hex_encode(random.bytes, 8, digits);
-	TRY(text_format(r->temp, sizeof(r->temp), "%s.restoring-%s", r->target,
-			digits));
+	TRY(file_beside(r->target, "restoring", r->temp, sizeof(r->temp)));
 	return name_kept(r);
 }
 

@@ -72,10 +72,10 @@ void finding_fix(struct finding *f, const char *format, ...)
 	va_end(args);
 }
 
-enum kt_err file_guarded(const char *path, bool secret, struct finding *ret)
+enum kt_err file_guarded(const char *path, mode_t refused, struct finding *ret)
 {
 	struct stat st;
-	mode_t bad = secret ? 077 : 022;
+	bool secret = refused != REFUSE_WRITERS;
 
 	if (stat(path, &st) != 0)
 		return err_errno("%s", path);
@@ -85,7 +85,7 @@ enum kt_err file_guarded(const char *path, bool secret, struct finding *ret)
 		return finding_fail(ret, "%s belongs to user %u", path,
 				    (unsigned)st.st_uid);
 	}
-	if ((st.st_mode & bad) != 0) {
+	if ((st.st_mode & refused) != 0) {
 		finding_fix(ret, "chmod %s %s", secret ? "go-rwx" : "go-w",
 			    path);
 		return finding_fail(ret, "%s has mode %04o", path,

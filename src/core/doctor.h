@@ -6,6 +6,8 @@
 #ifndef CORE_DOCTOR_H
 #define CORE_DOCTOR_H
 
+#include <sys/types.h>
+
 #include "core/open.h"
 
 /* What a check works on. A vault that does not open may still have a store, a
@@ -63,8 +65,14 @@ enum kt_err finding_fail(struct finding *f, const char *format, ...)
 void finding_fix(struct finding *f, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Owner is root or this user and nobody else can write; secret: nor read. */
-enum kt_err file_guarded(const char *path, bool secret, struct finding *ret);
+/* Modes that a file must not have. systemd shows the access list of a
+ * credential's service as group bits. */
+#define REFUSE_WRITERS 022
+#define REFUSE_READERS 077
+#define REFUSE_READERS_BUT_GROUP 037
+
+/* Owner is root or this user, and the file has none of the refused modes. */
+enum kt_err file_guarded(const char *path, mode_t refused, struct finding *ret);
 
 /* The keys a query gives, on the heap. The caller frees *ret. */
 enum kt_err doctor_keys(struct doctor *doctor, enum store_query which,

@@ -3,6 +3,7 @@
  * can still be reached from a key that lives.
  */
 #include "core/doctor.h"
+#include "base/text.h"
 #include "core/keys.h"
 
 #include <stdlib.h>
@@ -34,7 +35,9 @@ static enum kt_err row_macs(struct doctor *d, struct finding *ret)
 	TRY(store_begin(store, STORE_READ, &tx));
 	for (int type = 0; type < ROW_COUNT; type++)
 		TRY(walk(store, (enum row_type)type, &rows));
-	return finding_ok(ret, "%lld rows verify", (long long)rows);
+	return finding_ok(
+		ret, "%s",
+		text_counted(rows, "row verifies", "rows verify").text);
 }
 
 /* No row may hang on a key that is gone. */
@@ -54,11 +57,10 @@ static enum kt_err no_dead_parent(struct doctor *d, enum kt_key_role role,
 		TRY(query_one(d->vault->store, Q_WRAP_COUNT, &rows, "b",
 			      &key.id));
 		if (rows.n > 0)
-			return finding_fail(ret,
-					    "%lld rows are wrapped under the "
-					    "destroyed %s",
-					    (long long)rows.n,
-					    key_text(&key).text);
+			return finding_fail(
+				ret, "%s wrapped under the destroyed %s",
+				text_counted(rows.n, "row is", "rows are").text,
+				key_text(&key).text);
 	}
 	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
 }

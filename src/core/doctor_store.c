@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/text.h"
 
 static enum kt_err journal(struct doctor *d, struct finding *ret)
 {
@@ -41,10 +42,10 @@ static enum kt_err permissions(struct doctor *d, struct finding *ret)
 	char dir[PATH_MAX];
 
 	TRY(dir_of(path, dir, sizeof(dir)));
-	TRY(file_guarded(dir, true, ret));
+	TRY(file_guarded(dir, REFUSE_READERS, ret));
 	if (ret->result != KT_CHECK_OK)
 		return KT_OK;
-	return file_guarded(path, true, ret);
+	return file_guarded(path, REFUSE_READERS, ret);
 }
 
 static enum kt_err free_space(struct doctor *d, struct finding *ret)
@@ -70,9 +71,12 @@ static enum kt_err audit(struct doctor *d, struct finding *ret)
 	struct kt_audit_summary summary;
 
 	TRY(kt_audit_verify(d->vault, &summary));
-	return finding_ok(ret, "%lld entries, %lld checkpoints, head %s",
-			  (long long)summary.entries,
-			  (long long)summary.checkpoints, summary.head);
+	return finding_ok(
+		ret, "%s, %s, head %s",
+		text_counted(summary.entries, "entry", "entries").text,
+		text_counted(summary.checkpoints, "checkpoint", "checkpoints")
+			.text,
+		summary.head);
 }
 
 static enum kt_err rotation(struct doctor *d, struct finding *ret)

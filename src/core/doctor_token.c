@@ -23,10 +23,10 @@ static enum kt_err module_file(struct doctor *d, struct finding *ret)
 		return finding_warn(ret, "the module's path is not known: '%s'",
 				    info.module);
 	TRY(dir_of(info.module, dir, sizeof(dir)));
-	TRY(file_guarded(dir, false, ret));
+	TRY(file_guarded(dir, REFUSE_WRITERS, ret));
 	if (ret->result != KT_CHECK_OK)
 		return KT_OK;
-	return file_guarded(info.module, false, ret);
+	return file_guarded(info.module, REFUSE_WRITERS, ret);
 }
 
 /* "... 2.6" at the end of a library's description. */
@@ -124,7 +124,8 @@ static enum kt_err key_objects(struct doctor *d, struct finding *ret)
 		TRY(count_right(d, &keys[i], ret));
 	if (ret->result != KT_CHECK_OK)
 		return KT_OK;
-	return finding_ok(ret, "%zu keys looked for", count);
+	return finding_ok(ret, "%s looked for",
+			  text_counted((int64_t)count, "key", "keys").text);
 }
 
 static enum kt_err key_policy(struct doctor *d, struct finding *ret)
@@ -150,7 +151,8 @@ static enum kt_err key_policy(struct doctor *d, struct finding *ret)
 			return err_prefix(err, "%s", key_text(&keys[i]).text);
 		live++;
 	}
-	return finding_ok(ret, "%zu keys read back", live);
+	return finding_ok(ret, "%s read back",
+			  text_counted((int64_t)live, "key", "keys").text);
 }
 
 /* What a check of objects looks for, and the labels of what it found. */
@@ -187,7 +189,10 @@ static enum kt_err no_object(struct doctor *d, struct object_search *search,
 {
 	TRY(token_objects(d->vault->token, object_look, search));
 	if (search->found == 0)
-		return finding_ok(ret, "none of %zu objects", search->seen);
+		return finding_ok(
+			ret, "none of %s",
+			text_counted((int64_t)search->seen, "object", "objects")
+				.text);
 	finding_set(ret, otherwise, "%s", search->labels);
 	return KT_OK;
 }
@@ -285,11 +290,11 @@ static enum kt_err gate(struct doctor *d, struct finding *ret)
 {
 	struct gate_report report;
 	enum kt_wrap_mech mech;
-	char text[KT_GATE_TEXT_MAX + 1];
+	char text[512];
 
 	TRY(active_mech(d, &mech));
 	TRY(gate_token(d->vault->token, mech, &report));
-	gate_text(&report, text, sizeof(text));
+	gate_brief(&report, text, sizeof(text));
 	if (report.failed == 0)
 		return finding_ok(ret, "%s", text);
 	if (d->vault->row.gate_level == KT_GATE_WARN)
@@ -335,7 +340,9 @@ static enum kt_err canaries(struct doctor *d, struct finding *ret)
 	TRY(canaries_of(d, KT_KEY_MASTER, &live));
 	TRY(canaries_of(d, KT_KEY_RECOVERY, &live));
 	TRY(canaries_of(d, KT_KEY_PROJECT, &live));
-	return finding_ok(ret, "%zu wrapping keys unwrap their canaries", live);
+	return finding_ok(
+		ret, "%s unwrapped",
+		text_counted((int64_t)live, "canary", "canaries").text);
 }
 
 static enum kt_err randomness(struct doctor *d, struct finding *ret)

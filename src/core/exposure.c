@@ -155,8 +155,9 @@ enum kt_err exposure_until(const struct exposure *e,
 	return KT_OK;
 }
 
-enum kt_err exposure_unretired(const struct exposure *e,
-			       const struct kt_id *project, struct id_list *ret)
+static enum kt_err add_keys(const struct exposure *e,
+			    const struct kt_id *project, bool retired,
+			    struct id_list *ret)
 {
 	CLEANUP(query_donep) struct query *query = NULL;
 	struct key_row key;
@@ -165,11 +166,24 @@ enum kt_err exposure_unretired(const struct exposure *e,
 	TRY(query_start(e->vault->store, Q_KEYS_BY_OWNER, &query, "b",
 			project));
 	while ((err = query_next(query, &key)) == KT_OK) {
-		if (exposes(e, &key) && key.deactivated == 0 &&
-		    key.destroyed == 0)
+		if (exposes(e, &key) && key.destroyed == 0 &&
+		    (retired || key.deactivated == 0))
 			TRY(id_list_add(ret, &key.id));
 	}
 	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
+}
+
+enum kt_err exposure_unretired(const struct exposure *e,
+			       const struct kt_id *project, struct id_list *ret)
+{
+	return add_keys(e, project, false, ret);
+}
+
+enum kt_err exposure_undestroyed(const struct exposure *e,
+				 const struct kt_id *project,
+				 struct id_list *ret)
+{
+	return add_keys(e, project, true, ret);
 }
 
 enum kt_err exposure_keys(struct kt_vault *vault, const struct kt_id *secret,

@@ -90,10 +90,15 @@ static enum kt_err busy(const struct lease_row *lease)
 			lease->process);
 }
 
-static enum kt_err require_free(const struct lease_row *lease, int64_t now)
+static enum kt_err require_free(const struct kt_vault *vault,
+				const struct lease_row *lease, int64_t now)
 {
+	int64_t seconds = vault->params.lease_seconds > 0
+				  ? vault->params.lease_seconds
+				  : LEASE_SECONDS_DEFAULT;
+
 	if (id_is_zero(&lease->rotation) || is_gone(lease->process) ||
-	    now - lease->renewed >= LEASE_SECONDS)
+	    now - lease->renewed >= seconds)
 		return KT_OK;
 	return busy(lease);
 }
@@ -103,7 +108,7 @@ enum kt_err lease_require_free(struct kt_vault *vault)
 	struct lease_row lease;
 
 	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
-	return require_free(&lease, clock_now());
+	return require_free(vault, &lease, clock_now());
 }
 
 enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
@@ -113,7 +118,7 @@ enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
 	int64_t now = clock_now();
 
 	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
-	TRY(require_free(&lease, now));
+	TRY(require_free(vault, &lease, now));
 	lease.fence++;
 	lease.rotation = *rotation;
 	lease.taken = lease.renewed = now;
@@ -126,19 +131,37 @@ enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
 	return KT_OK;
 }
 
+/* Whoever has it now, or had it last. */
+static enum kt_err lost(struct kt_vault *vault)
+{
+	char taken[TIME_TEXT_LEN + 1];
+	struct lease_row lease;
+	enum kt_err err;
+
+	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
+	time_format(lease.taken, taken);
+	err = err_raise(KT_ERR_CONFLICT,
+			"%s took the lease on rotations over at %s: stopped",
+			lease.operator_name, taken);
+	return err_hint(err, "nothing was stored after that; 'keyturn rotation "
+			     "list' shows what became of the rotation");
+}
+
 enum kt_err lease_renew(struct kt_vault *vault, int64_t fence)
 {
 	int64_t changed = 0;
-	struct lease_row lease;
 
 	TRY(store_exec(vault->store, S_LEASE_RENEW, &changed, "ii", fence,
 		       clock_now()));
-	if (changed == 1)
-		return KT_OK;
+	return changed == 1 ? KT_OK : lost(vault);
+}
+
+enum kt_err lease_check(struct kt_vault *vault, int64_t fence)
+{
+	struct lease_row lease;
+
 	TRY(query_one(vault->store, Q_LEASE, &lease, ""));
-	return err_raise(KT_ERR_CONFLICT,
-			 "%s has taken this rotation over: stopped",
-			 lease.operator_name);
+	return lease.fence == fence ? KT_OK : lost(vault);
 }
 
 enum kt_err lease_release(struct kt_vault *vault, int64_t fence)

@@ -95,11 +95,11 @@ static enum kt_err refuse_needed(struct kt_vault *vault,
 
 	TRY(query_one(vault->store, Q_WRAP_COUNT, &rows, "b", &key->id));
 	if (rows.n > 0)
-		return err_raise(KT_ERR_CONFLICT,
-				 "%lld rows need %s key version %lld",
-				 (long long)rows.n,
-				 kt_key_role_name((enum kt_key_role)key->role),
-				 (long long)key->version);
+		return err_raise(
+			KT_ERR_CONFLICT, "%s %s key version %lld",
+			text_counted(rows.n, "row needs", "rows need").text,
+			kt_key_role_name((enum kt_key_role)key->role),
+			(long long)key->version);
 	if (key->deactivated == 0)
 		return err_raise(KT_ERR_CONFLICT, "%s key version %lld is %s",
 				 kt_key_role_name((enum kt_key_role)key->role),

@@ -27,25 +27,6 @@ struct creation {
 	struct blob blobs[WRAP_SET_MAX];
 };
 
-enum kt_err project_by_name(struct kt_vault *vault, const char *name,
-			    struct project_row *ret)
-{
-	CLEANUP(query_donep) struct query *query = NULL;
-	struct project_row row;
-	enum kt_err err;
-
-	TRY(query_start(vault->store, Q_PROJECTS_BY_NAME, &query, "s", name));
-	while ((err = query_next(query, &row)) == KT_OK) {
-		if (row.deleted != 0)
-			continue;
-		*ret = row;
-		return KT_OK;
-	}
-	if (err == KT_ERR_NOT_FOUND)
-		return err_raise(err, "no project is named '%s'", name);
-	return err_prefix(err, "project '%s'", name);
-}
-
 static enum kt_err name_free(struct kt_vault *vault, const char *name)
 {
 	struct project_row row;

@@ -127,7 +127,7 @@ static enum kt_err leave_project_keys(struct again *a, const struct kt_id *id)
 	TRY(query_one(a->vault->store, Q_PROJECT, &project, "b", id));
 	if (project.deleted != 0)
 		return KT_OK;
-	TRY(exposure_unretired(&a->exposure, id, &keys));
+	TRY(exposure_undestroyed(&a->exposure, id, &keys));
 	for (size_t i = 0; i < keys.count; i++)
 		TRY(leave_key(a, &project, &keys.ids[i]));
 	return KT_OK;
@@ -426,9 +426,10 @@ static enum kt_err stamp_done(struct again *a)
 	TRY(store_begin(a->vault->store, STORE_WRITE, &tx));
 	TRY(exposure_count(&a->exposure, &left));
 	if (left.values != 0)
-		return err_raise(KT_ERR_CONFLICT,
-				 "%lld values are exposed still: once more",
-				 (long long)left.values);
+		return err_raise(
+			KT_ERR_CONFLICT, "%s exposed still: once more",
+			text_counted(left.values, "value is", "values are")
+				.text);
 	TRY(stamp_record(a));
 	kt_id_format(&a->exposure.key[0].id, id);
 	TRY(audit_append(a->vault,
@@ -481,9 +482,9 @@ static enum kt_err run(struct again *a)
 	for (size_t i = 0; i < projects.count; i++)
 		TRY(reencrypt_project(a, &projects.ids[i]));
 	if (a->faults > 0)
-		return err_raise(KT_ERR_INTEGRITY,
-				 "%lld values could not be encrypted again",
-				 (long long)a->faults);
+		return err_raise(
+			KT_ERR_INTEGRITY, "%s could not be encrypted again",
+			text_counted(a->faults, "value", "values").text);
 	return stamp_done(a);
 }
 

@@ -47,6 +47,12 @@ enum kt_err rotation_find(struct kt_vault *vault,
 /* The one at work, or else the newest that is unfinished. */
 enum kt_err rotation_current(struct kt_vault *vault, struct rotation_row *ret);
 
+/* KT_ERR_BUSY naming the newest rotation that fits, where there is one. */
+enum kt_err rotation_refuse(struct kt_vault *vault,
+			    bool (*fits)(const struct rotation_row *row,
+					 const void *arg),
+			    const void *arg);
+
 /* KT_ERR_BUSY naming it when a rotation does not let one of this kind begin:
  * one at work, or an unfinished one of the same key. */
 enum kt_err rotation_refuse_second(struct kt_vault *vault,
@@ -74,6 +80,16 @@ void run_report(const struct rotation_run *run, const char *step, int64_t done,
 /* KT_ERR_INTERRUPTED when the caller asked to stop. */
 enum kt_err run_check_stop(const struct rotation_run *run);
 
+/* What is to be done now. A way back to a compromised key is no way back: then
+ * there is no grace. */
+enum rotation_action run_next(const struct rotation_run *run);
+
+/* Runs to the end or to a pause, gives the lease back whatever happened, and
+ * describes what is committed then. The first error is the one returned. */
+enum kt_err run_and_describe(struct rotation_run *run,
+			     const struct kt_progress *progress,
+			     struct kt_rotation *ret);
+
 /* The actions; each goes on where an interrupted one left off. */
 enum kt_err rotation_make_keys(struct rotation_run *run);  /* DO_KEY */
 enum kt_err rotation_stage(struct rotation_run *run);      /* DO_STAGE */
@@ -82,6 +98,16 @@ enum kt_err rotation_cut_over(struct rotation_run *run);   /* DO_CUT_OVER */
 enum kt_err rotation_deactivate(struct rotation_run *run); /* DO_DEACTIVATE */
 enum kt_err rotation_contract(struct rotation_run *run);   /* DO_CONTRACT */
 enum kt_err rotation_unstage(struct rotation_run *run);    /* DO_UNSTAGE */
+
+/* The count that a query of one or, with b, two keys gives. */
+enum kt_err rotation_count(struct kt_vault *vault, enum store_query which,
+			   const struct kt_id *a, const struct kt_id *b,
+			   int64_t *ret);
+
+/* Removes one row whose other is known to be good. Its own MAC does not matter
+ * any more: it goes as it is. KT_ERR_NOT_FOUND. */
+enum kt_err rotation_remove_row(struct store *store, const struct kt_id *key,
+				const struct kt_id *subject);
 
 /* Rows under old keys without a twin under the new ones, over all legs. */
 enum kt_err rotation_missing(struct rotation_run *run, int64_t *ret);
@@ -93,11 +119,6 @@ enum kt_err rotation_describe(struct rotation_run *run,
 /* "wraps KEY/SUBJECT: reason", once, for a row in quarantine. */
 void fault_text(const struct kt_id *wrapping_key, const struct kt_id *subject,
 		const char *reason, char *ret, size_t size);
-
-/* Who wraps what in this leg, for workers. */
-enum kt_err rotation_rewrap_key(struct kt_vault *vault,
-				const struct key_row *key,
-				struct rewrap_key *ret);
 
 /* What rotates: the keys whose twins a rotation of this kind makes, active
  * now. KT_ERR_NOT_FOUND names an unknown project. */

@@ -6,12 +6,23 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/text.h"
 #include "core/access.h"
 
 /* A rotation keeps the mechanism. */
 static enum kt_wrap_mech leg_mech(const struct rotation_leg *leg)
 {
 	return (enum kt_wrap_mech)leg->old_key.mech;
+}
+
+/* The token knows no fence. One who slept is stopped here, since the CKA_ID may
+ * belong to a key that has been destroyed by now; that nobody else made it
+ * meanwhile, token_generate() sees under the lock. */
+static enum kt_err generate(struct rotation_run *run,
+			    const struct rotation_leg *leg)
+{
+	TRY(lease_check(run->vault, run->fence));
+	return key_generate(run->vault, leg_mech(leg), &leg->new_key);
 }
 
 /* An object that an interrupted run left is ours if it carries the committed
@@ -26,8 +37,7 @@ static enum kt_err generate_missing(struct rotation_run *run)
 				&count));
 		CRASH_POINT("key.generate");
 		if (count == 0)
-			TRY(key_generate(run->vault, leg_mech(leg),
-					 &leg->new_key));
+			TRY(generate(run, leg));
 		CRASH_POINT("key.generated");
 	}
 	CRASH_POINT("key.reload");
@@ -52,7 +62,7 @@ static enum kt_err replace_object(struct rotation_run *run,
 			 "the object with this CKA_ID was not a whole key"));
 	TRY(store_commit(&tx));
 	TRY(token_destroy(run->vault->token, &left_over));
-	TRY(key_generate(run->vault, leg_mech(leg), key));
+	TRY(generate(run, leg));
 	return token_reload(run->vault->token);
 }
 
@@ -151,9 +161,9 @@ enum kt_err rotation_cut_over(struct rotation_run *run)
 	TRY(run_begin(run, &tx));
 	TRY(rotation_missing(run, &missing));
 	if (missing != 0)
-		return err_raise(KT_ERR_INTEGRITY,
-				 "%lld rows are not under the new key",
-				 (long long)missing);
+		return err_raise(
+			KT_ERR_INTEGRITY, "%s not under the new key",
+			text_counted(missing, "row is", "rows are").text);
 	for (size_t i = 0; i < run->legs; i++) {
 		run->leg[i].new_key.activated = clock_now();
 		TRY(store_update(run->vault->store, ROW_KEY,
@@ -187,9 +197,9 @@ enum kt_err rotation_deactivate(struct rotation_run *run)
 	TRY(run_begin(run, &tx));
 	TRY(rotation_missing(run, &missing));
 	if (missing != 0)
-		return err_raise(KT_ERR_INTEGRITY,
-				 "%lld rows are not under the new key",
-				 (long long)missing);
+		return err_raise(
+			KT_ERR_INTEGRITY, "%s not under the new key",
+			text_counted(missing, "row is", "rows are").text);
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(retire(run, &run->leg[i]));
 	CRASH_POINT("old-key.retired");

@@ -1,9 +1,8 @@
 /*
- * The actions of a rotation on rows: stage, verify, contract, unstage. Each
- * batch is one transaction that checks the fence; what counts at the end is
- * what the rows themselves say, recounted in the transaction that stamps it.
+ * The actions of a rotation that fill the new key: stage and verify. Each batch
+ * is one transaction that checks the fence; what counts at the end is what the
+ * rows themselves say, recounted in the transaction that stamps it.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -11,9 +10,9 @@
 #include "base/text.h"
 #include "core/sweep.h"
 
-static enum kt_err count_rows(struct kt_vault *vault, enum store_query which,
-			      const struct kt_id *a, const struct kt_id *b,
-			      int64_t *ret)
+enum kt_err rotation_count(struct kt_vault *vault, enum store_query which,
+			   const struct kt_id *a, const struct kt_id *b,
+			   int64_t *ret)
 {
 	struct count_row count;
 
@@ -31,9 +30,9 @@ enum kt_err rotation_missing(struct rotation_run *run, int64_t *ret)
 	int64_t n;
 
 	for (size_t i = 0; i < run->legs; i++) {
-		TRY(count_rows(run->vault, Q_WRAP_MISSING_COUNT,
-			       &run->leg[i].old_key.id, &run->leg[i].new_key.id,
-			       &n));
+		TRY(rotation_count(run->vault, Q_WRAP_MISSING_COUNT,
+				   &run->leg[i].old_key.id,
+				   &run->leg[i].new_key.id, &n));
 		sum += n;
 	}
 	*ret = sum;
@@ -132,12 +131,12 @@ static enum kt_err stage_leg(struct rotation_run *run, struct rotation_leg *leg,
 	};
 	int64_t missing;
 
-	TRY(count_rows(run->vault, Q_WRAP_MISSING_COUNT, &leg->old_key.id,
-		       &leg->new_key.id, &missing));
+	TRY(rotation_count(run->vault, Q_WRAP_MISSING_COUNT, &leg->old_key.id,
+			   &leg->new_key.id, &missing));
 	if (missing == 0)
 		return KT_OK;
-	TRY(count_rows(run->vault, Q_WRAP_COUNT, &leg->old_key.id, NULL,
-		       &sweep.total));
+	TRY(rotation_count(run->vault, Q_WRAP_COUNT, &leg->old_key.id, NULL,
+			   &sweep.total));
 	sweep.done = sweep.total - missing;
 	return sweep_run(&sweep);
 }
@@ -169,13 +168,14 @@ static enum kt_err refuse_faults(struct rotation_run *run)
 	int64_t faults;
 	enum kt_err err;
 
-	TRY(count_rows(run->vault, Q_FAULT_COUNT, &run->row.id, NULL, &faults));
+	TRY(rotation_count(run->vault, Q_FAULT_COUNT, &run->row.id, NULL,
+			   &faults));
 	if (faults == 0)
 		return KT_OK;
 	kt_id_format(&run->row.id, id);
 	err = err_raise(KT_ERR_INTEGRITY,
-			"%lld rows are quarantined: the rotation cannot go on",
-			(long long)faults);
+			"%s quarantined: the rotation cannot go on",
+			text_counted(faults, "row is", "rows are").text);
 	return err_hint(err,
 			"'keyturn rotation show %s' names them; 'keyturn "
 			"rotation rollback' goes back, 'keyturn rotation "
@@ -183,10 +183,8 @@ static enum kt_err refuse_faults(struct rotation_run *run)
 			id);
 }
 
-/* Removes one row whose other is known to be good. Its own MAC does not matter
- * any more: it goes as it is. */
-static enum kt_err remove_row(struct store *store, const struct kt_id *key,
-			      const struct kt_id *subject)
+enum kt_err rotation_remove_row(struct store *store, const struct kt_id *key,
+				const struct kt_id *subject)
 {
 	CLEANUP(query_donep) struct query *query = NULL;
 	struct wrap_row row = {0};
@@ -211,8 +209,9 @@ static enum kt_err drop_bad_twins(struct sweep *sweep,
 
 		if (!id_equal(&fault->wrapping_key, &sweep->leg->new_key.id))
 			continue;
-		err = remove_row(sweep->run->vault->store, &fault->wrapping_key,
-				 &fault->subject);
+		err = rotation_remove_row(sweep->run->vault->store,
+					  &fault->wrapping_key,
+					  &fault->subject);
 		if (err !=
 		    KT_ERR_NOT_FOUND) /* deleted since, with its secret */
 			TRY(err);
@@ -251,8 +250,8 @@ static enum kt_err verify_leg(struct rotation_run *run,
 		.commit = commit_verified,
 	};
 
-	TRY(count_rows(run->vault, Q_WRAP_COUNT, &leg->new_key.id, NULL,
-		       &sweep.total));
+	TRY(rotation_count(run->vault, Q_WRAP_COUNT, &leg->new_key.id, NULL,
+			   &sweep.total));
 	return sweep_run(&sweep);
 }
 
@@ -263,7 +262,8 @@ static enum kt_err prove_beside_faults(struct rotation_run *run)
 {
 	int64_t faults;
 
-	TRY(count_rows(run->vault, Q_FAULT_COUNT, &run->row.id, NULL, &faults));
+	TRY(rotation_count(run->vault, Q_FAULT_COUNT, &run->row.id, NULL,
+			   &faults));
 	for (size_t i = 0; faults > 0 && i < run->legs; i++)
 		TRY(verify_leg(run, &run->leg[i]));
 	return KT_OK;
@@ -296,8 +296,8 @@ static enum kt_err refuse_missing(struct rotation_run *run)
 	if (missing == 0)
 		return KT_OK;
 	return err_raise(KT_ERR_CONFLICT,
-			 "%lld rows are not under the new key yet: resume",
-			 (long long)missing);
+			 "%s not under the new key yet: resume",
+			 text_counted(missing, "row is", "rows are").text);
 }
 
 static enum kt_err stamp_complete(struct rotation_run *run,
@@ -305,6 +305,7 @@ static enum kt_err stamp_complete(struct rotation_run *run,
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
 
+	CRASH_POINT("complete.begin");
 	TRY(run_begin(run, &tx));
 	TRY(refuse_faults(run));
 	TRY(refuse_missing(run));
@@ -327,179 +328,4 @@ enum kt_err rotation_verify(struct rotation_run *run)
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(verify_leg(run, &run->leg[i]));
 	return stamp_complete(run, EVENT_VERIFIED);
-}
-
-struct removal {
-	struct rotation_run *run;
-	const struct kt_id *goes, *stays; /* wrapping keys */
-	struct kt_id after;               /* last subject looked at */
-	struct kt_id *subjects;           /* a batch of them */
-	int64_t removed;
-	bool at_end;
-};
-
-static void removal_done(struct removal *removal)
-{
-	free(removal->subjects);
-}
-
-/* Reads a batch of subjects whose row that stays has a right MAC, and so is
- * bit for bit the one that was proven. */
-static enum kt_err read_removable(struct removal *removal, size_t *ret_count)
-{
-	CLEANUP(query_donep) struct query *query = NULL;
-	int64_t read = 0;
-	size_t count = 0;
-	struct wrap_row row;
-	enum kt_err err;
-
-	TRY(query_start(removal->run->vault->store, Q_WRAPS_TWINS, &query,
-			"bbbi", removal->goes, removal->stays, &removal->after,
-			removal->run->batch_size));
-	while ((err = query_next(query, &row)) == KT_OK ||
-	       err == KT_ERR_INTEGRITY) {
-		removal->after = row.subject;
-		read++;
-		if (err == KT_OK)
-			removal->subjects[count++] = row.subject;
-	}
-	if (err != KT_ERR_NOT_FOUND)
-		return err;
-	removal->at_end = read < removal->run->batch_size;
-	*ret_count = count;
-	return KT_OK;
-}
-
-static enum kt_err remove_batch(struct removal *removal, struct leg_row *leg)
-{
-	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-	struct store *store = removal->run->vault->store;
-	size_t count;
-
-	TRY(run_begin(removal->run, &tx));
-	TRY(read_removable(removal, &count));
-	for (size_t i = 0; i < count; i++)
-		TRY(remove_row(store, removal->goes, &removal->subjects[i]));
-	removal->removed += (int64_t)count;
-	CRASH_POINT("remove.rows");
-	if (leg != NULL) {
-		leg->rows_contracted += (int64_t)count;
-		TRY(store_update(store, ROW_LEG, leg));
-	}
-	return store_commit(&tx);
-}
-
-/* Deletes the rows under one key whose subject has a good row under the other,
- * a batch a transaction. leg, when given, counts them. */
-static enum kt_err remove_twins(struct rotation_run *run, const char *step,
-				const struct kt_id *goes,
-				const struct kt_id *stays, struct leg_row *leg)
-{
-	CLEANUP(removal_done)
-	struct removal removal = {
-		.run = run,
-		.goes = goes,
-		.stays = stays,
-	};
-	int64_t total;
-
-	removal.subjects =
-		calloc((size_t)run->batch_size, sizeof(*removal.subjects));
-	if (removal.subjects == NULL)
-		return err_memory();
-	TRY(count_rows(run->vault, Q_WRAP_COUNT, goes, NULL, &total));
-	while (!removal.at_end) {
-		TRY(run_check_stop(run));
-		TRY(remove_batch(&removal, leg));
-		CRASH_POINT("remove.committed");
-		run_report(run, step, removal.removed, total);
-	}
-	return KT_OK;
-}
-
-/* In the stamping transaction: nothing may be left under the key. */
-static enum kt_err refuse_rest(struct rotation_run *run,
-			       const struct key_row *key)
-{
-	int64_t rest;
-
-	TRY(count_rows(run->vault, Q_WRAP_COUNT, &key->id, NULL, &rest));
-	if (rest == 0)
-		return KT_OK;
-	return err_raise(KT_ERR_INTEGRITY,
-			 "%lld rows under %s key version %lld have no good row "
-			 "under the other key and were kept",
-			 (long long)rest,
-			 kt_key_role_name((enum kt_key_role)key->role),
-			 (long long)key->version);
-}
-
-/* A project key is only a blob: it is destroyed with its rows, by deleting
- * what wraps it. */
-static enum kt_err destroy_project_key(struct rotation_run *run,
-				       struct key_row *key)
-{
-	int64_t deleted;
-
-	TRY(store_exec(run->vault->store, S_WRAPS_DELETE_SUBJECT, &deleted, "b",
-		       &key->id));
-	key->destroyed = clock_now();
-	return store_update(run->vault->store, ROW_KEY, key);
-}
-
-static enum kt_err stamp_contracted(struct rotation_run *run)
-{
-	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-
-	TRY(run_begin(run, &tx));
-	for (size_t i = 0; i < run->legs; i++)
-		TRY(refuse_rest(run, &run->leg[i].old_key));
-	TRY(run_stamp(run, EVENT_CONTRACTED));
-	CRASH_POINT("contracted.stamped");
-	if (run->row.kind == KT_ROTATION_PROJECT) {
-		TRY(destroy_project_key(run, &run->leg[0].old_key));
-		TRY(run_stamp(run, EVENT_DESTROYED));
-	}
-	TRY(audit_checkpoint(run->vault));
-	return store_commit(&tx);
-}
-
-enum kt_err rotation_contract(struct rotation_run *run)
-{
-	for (size_t i = 0; i < run->legs; i++) {
-		struct rotation_leg *leg = &run->leg[i];
-
-		TRY(remove_twins(run, "contract", &leg->old_key.id,
-				 &leg->new_key.id, &leg->row));
-	}
-	return stamp_contracted(run);
-}
-
-static enum kt_err stamp_rolled_back(struct rotation_run *run)
-{
-	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-	int64_t cleared;
-
-	TRY(run_begin(run, &tx));
-	for (size_t i = 0; i < run->legs; i++)
-		TRY(refuse_rest(run, &run->leg[i].new_key));
-	if (run->row.kind == KT_ROTATION_PROJECT)
-		TRY(destroy_project_key(run, &run->leg[0].new_key));
-	TRY(store_exec(run->vault->store, S_FAULTS_DELETE, &cleared, "b",
-		       &run->row.id));
-	TRY(run_stamp(run, EVENT_ROLLED_BACK));
-	CRASH_POINT("rolled-back.stamped");
-	TRY(audit_checkpoint(run->vault));
-	return store_commit(&tx);
-}
-
-enum kt_err rotation_unstage(struct rotation_run *run)
-{
-	for (size_t i = 0; i < run->legs; i++) {
-		struct rotation_leg *leg = &run->leg[i];
-
-		TRY(remove_twins(run, "roll back", &leg->new_key.id,
-				 &leg->old_key.id, NULL));
-	}
-	return stamp_rolled_back(run);
 }

@@ -55,6 +55,39 @@ static unsigned processes_for(const struct sweep *sweep)
 	return (unsigned)sweep->run->jobs;
 }
 
+static enum kt_err on_token(const struct key_row *key,
+			    struct wrap_key_spec *ret)
+{
+	ret->role = (enum kt_key_role)key->role;
+	ret->cka_id = key->cka_id;
+	ret->mech = (enum kt_wrap_mech)key->mech;
+	ret->canary = key->canary;
+	return KT_OK;
+}
+
+static enum kt_err rewrap_key(struct kt_vault *vault, const struct key_row *key,
+			      struct rewrap_key *ret)
+{
+	struct rewrap_key about = {0};
+	struct key_row master;
+	struct wrap_row wrap;
+
+	if (key->role != KT_KEY_PROJECT) {
+		TRY(on_token(key, &about.token_key));
+		*ret = about;
+		return KT_OK;
+	}
+	TRY(key_active(vault, KT_KEY_MASTER, &(struct kt_id){0}, &master));
+	TRY(query_one(vault->store, Q_WRAP, &wrap, "bb", &master.id, &key->id));
+	TRY(on_token(&master, &about.token_key));
+	about.wrapped = true;
+	about.blob = wrap.blob;
+	about.mech = (enum kt_wrap_mech)key->mech;
+	about.canary = key->canary;
+	*ret = about;
+	return KT_OK;
+}
+
 static enum kt_err start_workers(struct pipe *pipe)
 {
 	struct sweep *sweep = pipe->sweep;
@@ -67,13 +100,12 @@ static enum kt_err start_workers(struct pipe *pipe)
 	};
 	enum kt_err err;
 
-	TRY(rotation_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
+	TRY(rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
 	if (sweep->op == REWRAP_TRY) {
 		params.new_key = params.old_key;
 		params.new_key.temporary = true;
 	} else {
-		TRY(rotation_rewrap_key(vault, &sweep->leg->new_key,
-					&params.new_key));
+		TRY(rewrap_key(vault, &sweep->leg->new_key, &params.new_key));
 	}
 	err = rewrap_start(&params, &pipe->rewrap);
 	if (err == KT_ERR_NOT_FOUND) /* its row is there: the token lacks it */

@@ -19,16 +19,6 @@ const char *kt_version(void)
 	return KEYTURN_VERSION;
 }
 
-enum kt_err denied(void)
-{
-	return err_raise(KT_ERR_DENIED, "access denied");
-}
-
-enum kt_err require_operator(const struct kt_vault *vault)
-{
-	return vault->actor.limited ? denied() : KT_OK;
-}
-
 void kt_vault_close(struct kt_vault *vault)
 {
 	if (vault == NULL)

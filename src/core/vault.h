@@ -36,21 +36,21 @@ struct kt_vault {
 	struct key_cache *cache;
 };
 
-/* KT_ERR_DENIED with the one text that every denial has. */
+/* Who may do what; core/actor.c. KT_ERR_DENIED with the one text that every
+ * denial has. */
 enum kt_err denied(void);
 
 /* For calls that only an operator may make. */
 enum kt_err require_operator(const struct kt_vault *vault);
 
 /* The project of this name that is not deleted, for an operator. Deleted ones
- * are read and checked too: a forged deletion is KT_ERR_INTEGRITY.
- * core/project.c */
+ * are read and checked too: a forged deletion is KT_ERR_INTEGRITY. */
 enum kt_err project_by_name(struct kt_vault *vault, const char *name,
 			    struct project_row *ret);
 
 /* Finds a project by name for this actor. Operator: KT_ERR_NOT_FOUND names it.
  * Limited: the access token is read again (revoked, expired, scope) and the
- * project must be its own; everything else is KT_ERR_DENIED. core/access.c */
+ * project must be its own; everything else is KT_ERR_DENIED. */
 enum kt_err project_find(struct kt_vault *vault, const char *name,
 			 enum kt_access_scope scope, struct project_row *ret);
 

@@ -235,8 +235,10 @@ static enum kt_err outcome(const struct verify *v)
 {
 	if (v->faults == 0)
 		return KT_OK;
-	return err_raise(KT_ERR_INTEGRITY, "%lld rows do not hold",
-			 (long long)v->faults);
+	return err_raise(
+		KT_ERR_INTEGRITY, "%s",
+		text_counted(v->faults, "row does not hold", "rows do not hold")
+			.text);
 }
 
 static enum kt_err verify_role(struct verify *v, int64_t version,

@@ -1,5 +1,5 @@
 /*
- * What a driver of a database supplies: one struct of functions. store.c calls
+ * What a driver of a database supplies: one struct of functions. The port calls
  * it and nothing else does; it sees to seals, compare-and-set and the pairing
  * of begin and commit, so that a driver only moves rows.
  *
@@ -64,7 +64,7 @@ struct store_driver {
 	enum kt_err (*find)(void *db, enum row_type type, const void *key,
 			    void **ret_cursor);
 
-	/* As query_next(), but for the MAC, which store.c checks. */
+	/* As query_next(), but for the MAC, which query.c checks. */
 	enum kt_err (*next)(void *cursor, void *row);
 	void (*done)(void *cursor);
 

@@ -7,15 +7,18 @@ load helper
 DIGITS=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 DENIED='keyturn: secret get: access denied'
 
-setup() {
+seed() {
 	local project
-	vault_setup
 	for project in web api; do
 		keyturn project create "$project"
 		secret_put "$project/A" "value of $project"
 		token_new_for "$project" read "$project-read"
 		token_new_for "$project" write "$project-write"
 	done
+}
+
+setup() {
+	vault_setup seed
 }
 
 # token_new_for PROJECT SCOPE FILE [LIFETIME]

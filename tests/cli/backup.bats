@@ -4,11 +4,14 @@
 
 load helper
 
-setup() {
-	vault_setup
+seed() {
 	seq 1 60 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
 	keyturn project create web
 	keyturn secret import web "$PLACE/web.env"
+}
+
+setup() {
+	vault_setup seed
 }
 
 # restored FILE: this copy, on its own, is the vault it was made of.
@@ -113,4 +116,30 @@ restored() {
 	assert_not_exist "$PLACE/copy.db"
 	run_ok keyturn backup create "$PLACE/copy.db"
 	restored "$PLACE/copy.db"
+}
+
+@test "a backup that is killed leaves nothing under its name" {
+	KEYTURN_CRASH=backup.written:1:KILL \
+		run -137 keyturn backup create "$PLACE/copy.db"
+	assert_not_exist "$PLACE/copy.db"
+	[ -n "$(find "$PLACE" -name 'copy.db.partial-*')" ]
+	run_ok keyturn backup create "$PLACE/copy.db"
+	restored "$PLACE/copy.db"
+}
+
+@test "a file that comes while a backup is made stays what it is" {
+	KEYTURN_CRASH=backup.written:1:STOP \
+		keyturn backup create "$PLACE/copy.db" >"$PLACE/out" 2>&1 3>&- &
+	local pid=$! ended=0
+	until grep -q '^State:.T' "/proc/$pid/status"; do
+		kill -0 "$pid"
+	done
+	echo precious >"$PLACE/copy.db"
+	kill -CONT "$pid"
+	wait "$pid" || ended=$?
+	assert_equal "$ended" 5
+	assert_equal "$(cat "$PLACE/copy.db")" precious
+	assert_equal "$(find "$PLACE" -name 'copy.db?*')" ''
+	run_ok keyturn backup list --json
+	assert_output '[]'
 }

@@ -4,11 +4,14 @@
 
 load helper
 
-setup() {
-	vault_setup
+seed() {
 	seq 1 20 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
 	keyturn project create web
 	keyturn secret import web "$PLACE/web.env"
+}
+
+setup() {
+	vault_setup seed
 	COPY=$PLACE/copy.db
 }
 
@@ -220,6 +223,21 @@ wait_for_row() {
 	assert_failure
 	run_fails 2 keyturn backup restore "$STORE" --yes --replace-newer
 	assert_equal "$(find "$PLACE/data" -type f)" "$STORE"
+}
+
+@test "two restores within a second keep both databases of before" {
+	local -x TZ=UTC
+	local now=$EPOCHSECONDS taken name
+	keyturn backup create "$COPY"
+	secret_put web/LATER new
+	for ((taken = 0; taken < 60; taken++)); do
+		printf -v name '%(%FT%TZ)T' $((now + taken))
+		echo precious >"$STORE.before-restore-$name"
+	done
+	run_ok keyturn backup restore "$COPY" --yes --replace-newer
+	assert_equal "$(cat "$STORE".before-restore-*Z | sort | uniq -c |
+		xargs)" '60 precious'
+	run_ok keyturn backup verify "$STORE".before-restore-*Z-2
 }
 
 @test "a newer database is replaced only when that is asked for" {

@@ -10,14 +10,18 @@
 
 load helper
 
-setup() {
-	vault_setup
+seed() {
+	local project
 	for project in web api bulk; do
 		keyturn project create "$project"
 	done
-	seq 1 150 | sed 's/.*/KEY_&="value & of bulk"/' >"$PLACE/bulk.env"
+	seq 1 60 | sed 's/.*/KEY_&="value & of bulk"/' >"$PLACE/bulk.env"
 	keyturn secret import bulk "$PLACE/bulk.env"
 	keyturn access issue web --output "$PLACE/token"
+}
+
+setup() {
+	vault_setup seed
 	: >"$PLACE/complaints"
 	loops=()
 }
@@ -166,7 +170,7 @@ list_whole() {
 }
 
 start_all() {
-	seq 1 12 | sed 's/.*/I_&="value & of api"/' >"$PLACE/api.env"
+	seq 1 4 | sed 's/.*/I_&="value & of api"/' >"$PLACE/api.env"
 	keyturn secret import api "$PLACE/api.env"
 	write_next web/ONE
 	loop writer write_next web/ONE
@@ -191,11 +195,11 @@ all_is_whole() {
 
 @test "I12: readers and writers at full speed during a master rotation" {
 	start_all
-	run_ok keyturn master rotate --yes --grace 1h --batch-size 20
+	run_ok keyturn master rotate --yes --grace 1h --batch-size 10
 	let_them_turn
 	run_ok keyturn master rollback --yes
 	let_them_turn
-	run_ok keyturn master rotate --yes --grace 0 --batch-size 20
+	run_ok keyturn master rotate --yes --grace 0 --batch-size 10
 	stop_loops
 	all_is_whole
 	run_ok keyturn master destroy 1 --confirm 1
@@ -205,10 +209,10 @@ all_is_whole() {
 @test "I16: readers and writers at full speed during a project rotation" {
 	start_all
 	touch "$PLACE/revoking"
-	run_ok keyturn project rotate web --yes --no-token --batch-size 20
+	run_ok keyturn project rotate web --yes --no-token --batch-size 10
 	touch "$PLACE/revoked"
 	let_them_turn
-	run_ok keyturn project rotate api --yes --no-token --batch-size 20
+	run_ok keyturn project rotate api --yes --no-token --batch-size 10
 	stop_loops
 	all_is_whole
 	run_fails 4 keyturn secret get web/ONE \

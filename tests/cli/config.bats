@@ -23,7 +23,7 @@ refused() {
 	grep -v '^runtime-dir:' "$PLACE/good.yaml" |
 		sed 's/^\( *\)# \([a-z-]*: [^ ]*\)$/\1\2/' >"$PLACE/all.yaml"
 	for key in store token uri module gate pin file allow-environment \
-		rotation batch-size jobs grace runtime-dir; do
+		rotation batch-size jobs grace lease runtime-dir; do
 		assert_equal "$key $(grep -c "^ *$key:" "$PLACE/all.yaml")" \
 			"$key 1"
 	done
@@ -56,6 +56,8 @@ refused() {
 	refused 2 "'2x' is not a whole number" 'rotation:\n  jobs: 2x\n'
 	refused 2 "10001 is not between 1 and 10000" \
 		'rotation:\n  batch-size: 10001\n'
+	refused 2 "lease: '0' is not between 1s and 24h" \
+		'rotation:\n  lease: 0\n'
 	refused 2 "'5 weeks' is not a duration" 'rotation:\n  grace: 5 weeks\n'
 	refused 2 "runtime-dir: 'run' is not an absolute path" \
 		'store: /x\nruntime-dir: run\n'

@@ -5,10 +5,13 @@
 load helper
 load proxy
 
-setup() {
-	vault_setup
+seed() {
 	keyturn project create web
 	secret_put web/A 'value A'
+}
+
+setup() {
+	vault_setup seed
 	proxy_setup
 }
 
@@ -57,6 +60,7 @@ forge() {
 		D28 D29 D30 D32 D33 D35 D36 D37; do
 		assert_line --regexp "^\[ ok \] $check "
 	done
+	assert_line --regexp '^\[ ok \] D22 .*: [0-9]+ pass, known: [a-z -]+$'
 	assert_line --regexp '^[0-9]+ ok, [0-9]+ warn, 0 fail$'
 	refute_output --partial 'value A'
 }
@@ -188,7 +192,7 @@ forge() {
 
 @test "D22: a token that stopped to enforce the policy" {
 	proxy_plan 'C_CopyObject * before rv CKR_OK'
-	finds FAIL D22 'copy-decrypt=fail' keyturn --module "$PROXY" doctor
+	finds FAIL D22 'fail: copy-decrypt' keyturn --module "$PROXY" doctor
 }
 
 @test "D20, D23: a token that does not unwrap any more" {
@@ -285,6 +289,24 @@ forge() {
 	sed -i 's/allow-environment: false/allow-environment: true/' \
 		"$KEYTURN_CONFIG"
 	KEYTURN_PIN=$PIN finds warn D36 'the PIN is in the environment'
+}
+
+@test "D36: the source that a login takes is the one that is looked at" {
+	local pin=$CREDENTIALS_DIRECTORY/pin
+	run_ok keyturn doctor
+	assert_line --regexp "^\[ ok \] D36 .*: $pin has mode 0600"
+	# as systemd shows the access list of a service's user
+	chmod 0440 "$pin"
+	run_ok keyturn doctor
+	assert_line --regexp "^\[ ok \] D36 .*: $pin has mode 0440"
+	chmod 0444 "$pin"
+	finds FAIL D36 "$pin has mode 0444"
+	chmod 0600 "$pin"
+	mv "$pin" "$PLACE/pin"
+	run_ok keyturn doctor --token "pkcs11:token=test?pin-source=file:$PLACE/pin"
+	assert_line --regexp '^\[ ok \] D36 .*the token URI names its file'
+	run_ok keyturn doctor --pin-fd 5 5<"$PLACE/pin"
+	assert_line --regexp '^\[ ok \] D36 .*from a descriptor'
 }
 
 @test "an init that was killed is named, with what to do" {

@@ -6,7 +6,8 @@
 # Two projects with a past: a master and a project rotation that ended, one
 # secret with two versions, one access token.
 small_vault() {
-	vault_setup
+	local project
+
 	for project in web api; do
 		keyturn project create "$project"
 	done

@@ -52,6 +52,7 @@ token_new() {
 }
 
 # vault_new [OPTION...]: a vault on the token, by keyturn init.
+# shellcheck disable=SC2120 # no option is a vault, too
 vault_new() {
 	keyturn init --token 'pkcs11:token=test' --module "$MODULE" \
 		--store "$STORE" "$@" >"$PLACE/init.out" 2>&1 || {
@@ -64,11 +65,26 @@ vault_new() {
 			>>"$KEYTURN_CONFIG"
 }
 
-# vault_setup [OPTION...]: all three, for setup().
+# vault_setup [COMMAND...]: all three, and what the command makes on top of
+# them, for setup(). It is made once a file; each test has a copy of its own.
 vault_setup() {
+	local kept=$BATS_FILE_TMPDIR/place
+
 	place_setup
+	if [ -d "$kept" ]; then
+		rm -r "$PLACE"
+		cp -a "$kept" "$PLACE"
+		sed -i "s|$(cat "$kept.path")|$PLACE|g" "$SOFTHSM2_CONF" \
+			"$KEYTURN_CONFIG"
+		return
+	fi
 	token_new test
-	vault_new "$@"
+	# shellcheck disable=SC2119
+	vault_new
+	"$@"
+	echo "$PLACE" >"$kept.path"
+	cp -a "$PLACE" "$kept.new"
+	mv "$kept.new" "$kept"
 }
 
 # run_ok COMMAND...: runs it and fails the test, showing all, when it fails.

@@ -4,8 +4,7 @@
 load helper
 
 setup() {
-	vault_setup
-	keyturn project create web
+	vault_setup keyturn project create web
 }
 
 # What a failed import must not have changed.
@@ -75,7 +74,7 @@ imports() {
 	local name
 	for name in x.env .env .env.local y.json; do
 		run_ok keyturn secret import web "$PLACE/$name"
-		assert_output "1 secrets imported into 'web'"
+		assert_output "1 secret imported into 'web'"
 	done
 	run_fails 2 keyturn secret import web "$PLACE/x"
 	run_ok keyturn secret import web "$PLACE/x" --format dotenv

@@ -75,26 +75,55 @@ keyturn_bare() {
 	assert_output ''
 }
 
-@test "an existing database is refused, whatever it is, and stays as it is" {
-	init
-	local whole
-	whole=$(sha256sum "$STORE")
-	rm "$KEYTURN_CONFIG"
+@test "an existing database is refused, and stays as it is" {
 	proxy_plan ''
+	echo something else >"$STORE"
 	run_fails 5 init --module "$PROXY"
 	assert_output --partial "$STORE exists"
-	assert_equal "$(sha256sum "$STORE")" "$whole"
-	assert_equal "$(calls_of C_Login)" 0
-	assert_not_exist "$KEYTURN_CONFIG"
-
-	echo something else >"$STORE"
-	run_fails 5 init
 	assert_equal "$(cat "$STORE")" 'something else'
 	rm "$STORE"
 	ln -s "$PLACE/nowhere" "$STORE"
-	run_fails 5 init
+	run_fails 5 init --module "$PROXY"
 	assert_not_exist "$PLACE/nowhere"
+	assert_equal "$(calls_of C_Login)" 0
+	assert_equal "$(objects_of_token)" 0
+	assert_not_exist "$KEYTURN_CONFIG"
+}
+
+@test "a whole vault that lacks its configuration gets it, and nothing else" {
+	local whole
+	KEYTURN_CRASH=init.whole:1:KILL run -137 init
+	assert_not_exist "$KEYTURN_CONFIG"
+	whole=$(sha256sum "$STORE")
+	run_ok init
+	assert_output --partial "Found a vault in $STORE"
+	assert_output --partial "Wrote $KEYTURN_CONFIG"
+	assert_equal "$(sha256sum "$STORE")" "$whole"
 	assert_equal "$(objects_of_token)" 5
+	mv "$KEYTURN_CONFIG" "$PLACE/first.yaml"
+	run_ok init
+	assert_files_equal "$KEYTURN_CONFIG" "$PLACE/first.yaml"
+	run_ok keyturn doctor
+}
+
+@test "another vault than the one asked for gets no configuration" {
+	init
+	rm "$KEYTURN_CONFIG"
+	run_fails 5 init --recovery-wraps off
+	assert_line --index 0 --partial 'made already, with recovery wraps on'
+	token_new other
+	run_fails 6 keyturn init --token 'pkcs11:token=other' \
+		--module "$MODULE"
+	assert_line --index 0 --partial 'belongs to the token with serial'
+	echo 9999 >"$CREDENTIALS_DIRECTORY/pin"
+	run_fails 7 init
+	assert_not_exist "$KEYTURN_CONFIG"
+}
+
+@test "a value that the configuration cannot hold makes no vault" {
+	run_fails 2 init --store "$PLACE/data/$(printf 'two\nlines')"
+	assert_line --index 0 --partial 'control character'
+	assert_nothing_left
 }
 
 @test "an existing configuration is refused, and stays as it is" {
@@ -291,14 +320,25 @@ refused_module() {
 	fi
 }
 
+# The token as it was, without a key: it only gets slower by what is on it.
+keep_token() {
+	cp -a "$PLACE/tokens" "$PLACE/tokens.empty"
+}
+
+empty_token() {
+	rm -r "$PLACE/tokens"
+	cp -a "$PLACE/tokens.empty" "$PLACE/tokens"
+}
+
 # After a kill: says what there is, clears it away by what the hint says, and
 # makes a vault, in which nothing of before is in the way.
 assert_recovers() {
 	run keyturn_bare status
 	case $status in
 	0) # all was done but the configuration
-		run_fails 5 init
-		run_ok keyturn_bare doctor
+		run_ok init
+		run_ok keyturn doctor
+		rm "$KEYTURN_CONFIG"
 		;;
 	8)
 		if [ -e "$STORE" ]; then
@@ -332,8 +372,10 @@ moments() {
 
 @test "I8: init is killed at any call to the token, and init works again" {
 	local at when killed=0
+	keep_token
 	for at in $(moments 2>"$PLACE/err"); do
 		for when in before after; do
+			empty_token
 			proxy_plan "* $at $when kill"
 			run -137 init --module "$PROXY"
 			proxy_plan ''
@@ -346,8 +388,10 @@ moments() {
 
 @test "I8: init is killed at any sync of a file, and init works again" {
 	local n=0 ended
+	keep_token
 	while :; do
 		n=$((n + 1))
+		empty_token
 		ended=0
 		ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 \
 			strace -o "$PLACE/trace" -e trace=fsync,fdatasync \

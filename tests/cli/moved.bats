@@ -8,7 +8,7 @@ load helper
 load forge
 
 setup() {
-	small_vault
+	vault_setup small_vault
 }
 
 # refused COMMAND...: an integrity error, with no value in it.
@@ -243,16 +243,23 @@ objects_of_token() {
 }
 
 @test "a rotation that lost a leg does not go on without it" {
-	local blob
+	local blob leg
 	blob=$(sql "SELECT quote(blob) FROM wraps
 		WHERE $(recovery_wrap_of web/A 2)")
 	forge "UPDATE wraps SET blob = zeroblob(40)
 		WHERE $(recovery_wrap_of web/A 2)"
 	run_fails 9 keyturn master rotate --yes
-	forge "UPDATE wraps SET blob = $blob WHERE $(recovery_wrap_of web/A 2);
-		DELETE FROM legs WHERE leg = 0 AND new_key = $(key_of 1 3)"
-	run_fails 9 keyturn master resume
-	assert_output --partial leg
+	forge "UPDATE wraps SET blob = $blob WHERE $(recovery_wrap_of web/A 2)"
+	for leg in 0 1; do
+		cp "$STORE" "$PLACE/whole"
+		forge "DELETE FROM legs WHERE leg = $leg AND rotation =
+			(SELECT max(id) FROM rotations)"
+		run_fails 9 keyturn master resume
+		assert_output --partial leg
+		others_open
+		cp "$PLACE/whole" "$STORE"
+	done
+	run_ok keyturn master resume
 	others_open
 }
 
@@ -301,6 +308,9 @@ objects_of_token() {
 	assert_equal "$(sql 'SELECT count(*) FROM rotations
 		WHERE verified IS NULL')" 1
 	run_ok keyturn master resume
+	# all rows, not only the one that was made again
+	assert_equal "$(sql 'SELECT sum(rows_total - rows_verified) FROM legs
+		JOIN rotations ON id = rotation WHERE kind = 1')" 0
 	run_ok keyturn doctor
 	run_ok hold web/A
 	assert_output 'second A of web'
@@ -314,7 +324,7 @@ objects_of_token() {
 	forge "UPDATE wraps SET blob = zeroblob(40) WHERE $new"
 	refused get web/A
 	run_fails 9 keyturn master finish --now --yes
-	assert_output --partial 'rows under recovery key version 2'
+	assert_output --partial 'row under recovery key version 2'
 	assert_equal "$(sql "SELECT count(*) FROM wraps
 		WHERE $(recovery_wrap_of web/A 2)")" 1
 	run_fails 5 keyturn master destroy 2 --confirm 2
@@ -340,4 +350,139 @@ objects_of_token() {
 	run_ok keyturn doctor
 	run_ok get web/A
 	assert_output 'second A of web'
+}
+
+# stopped_at POINT COMMAND...: keyturn stops itself there; its process is $pid,
+# the caller's variable.
+stopped_at() {
+	KEYTURN_CRASH=$1:STOP keyturn "${@:2}" >"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	until grep -q '^State:.T' "/proc/$pid/status"; do
+		kill -0 "$pid"
+	done
+}
+
+# goes_on STATUS: it goes on and ends like this.
+goes_on() {
+	local ended=0
+
+	kill -CONT "$pid"
+	wait "$pid" || ended=$?
+	assert_equal "$ended" "$1"
+}
+
+all_open() {
+	run_ok get web/A
+	assert_output 'second A of web'
+	run_ok hold web/A
+	assert_output 'second A of web'
+	run_ok keyturn doctor
+}
+
+@test "I12: a row that lost its twin is found before each stamp and the cut-over" {
+	local pid point phase
+	while read -r point status phase; do
+		stopped_at "$point" master rotate --yes --grace 0
+		forge "DELETE FROM wraps WHERE subject = $(dek_of web/A 2)
+			AND wrapping_key = (SELECT max(id) FROM keys
+			WHERE role = 2)"
+		goes_on "$status"
+		run grep -F 'not under the new key' "$PLACE/out"
+		assert_success
+		run_ok keyturn rotation show last
+		assert_line --regexp "^Phase +$phase\$"
+		run_ok keyturn master rollback --yes
+		all_open
+	done <<-END
+		complete.begin:1 5 staging
+		complete.begin:2 5 staged
+		cut-over.begin:1 9 verified
+	END
+}
+
+@test "I12: what is written before the cut-over is under both keys" {
+	local pid
+	stopped_at cut-over.begin:1 master rotate --yes --grace 0
+	secret_put web/NEW 'between verified and cut-over'
+	goes_on 0
+	run_ok get web/NEW
+	assert_output 'between verified and cut-over'
+	all_open
+}
+
+@test "I1: an old key is not retired while a row has no twin" {
+	run_ok keyturn master rotate --yes --grace 1h
+	forge "DELETE FROM wraps WHERE subject = $(dek_of web/A 2)
+		AND wrapping_key = $(key_of 2 3)"
+	run_fails 9 keyturn master finish --now --yes
+	assert_output --partial 'not under the new key'
+	run_ok keyturn rotation show last
+	assert_line --regexp '^Phase +draining$'
+	run_ok keyturn master rollback --yes
+	all_open
+}
+
+@test "I12: a row that comes before the cursor is staged" {
+	local pid
+	stopped_at sweep.committed:5 master rotate --yes --grace 0 --jobs 1 \
+		--batch-size 1
+	forge "DELETE FROM wraps WHERE wrapping_key = $(key_of 2 3) AND subject =
+		(SELECT min(subject) FROM wraps WHERE wrapping_key = $(key_of 2 3))"
+	goes_on 0
+	all_open
+}
+
+@test "I5: a secret that is deleted while its row is rewrapped stays deleted" {
+	local pid dek
+	dek=$(sql "SELECT quote($(dek_of web/A 1))")
+	# two project keys, then the oldest data key
+	stopped_at sweep.collected:3 master rotate --yes --grace 0 --jobs 1 \
+		--batch-size 1
+	run_ok keyturn secret delete web/A --confirm A
+	goes_on 0
+	assert_equal "$(sql "SELECT count(*) FROM wraps
+		WHERE subject = $dek")" 0
+	run_fails 3 get web/A
+	others_open
+	run_ok keyturn doctor
+}
+
+@test "I2: a row that came back under a retired key keeps it" {
+	local objects
+	run_ok keyturn master rotate --yes --grace 0
+	objects=$(objects_of_token)
+	forge "INSERT INTO wraps SELECT $(key_of 2 2), subject, blob, mac
+		FROM wraps WHERE wrapping_key = $(key_of 2 3) LIMIT 1"
+	run_fails 5 keyturn master destroy 2 --confirm 2
+	assert_output --regexp '1 rows? needs? recovery key version 2'
+	assert_equal "$(objects_of_token)" "$objects"
+	forge "DELETE FROM wraps WHERE wrapping_key = $(key_of 2 2)"
+	run_ok keyturn master destroy 2 --confirm 2
+	all_open
+}
+
+@test "I2: a key that an unfinished rotation names is not destroyed" {
+	local objects
+	KEYTURN_CRASH=contracted.stamped:1:KILL \
+		run keyturn master rotate --yes --grace 0
+	assert_equal "$status" 137
+	assert_equal "$(sql "SELECT count(*) FROM wraps
+		WHERE wrapping_key IN ($(key_of 1 2), $(key_of 2 2))")" 0
+	objects=$(objects_of_token)
+	run_fails 5 keyturn master destroy 2 --confirm 2
+	assert_output --partial 'unfinished rotation'
+	assert_equal "$(objects_of_token)" "$objects"
+	run_ok keyturn master resume
+	run_ok keyturn master destroy 2 --confirm 2
+	all_open
+}
+
+@test "I7: a project whose rotation is unfinished is not deleted" {
+	run_ok keyturn project rotate web --yes --no-token --grace 1h
+	run_fails 5 keyturn project delete web --confirm web
+	assert_output --partial 'unfinished rotation'
+	run_ok get web/A
+	run_ok keyturn rotation finish --now --yes
+	run_ok keyturn project delete web --confirm web
+	run_ok keyturn doctor
 }

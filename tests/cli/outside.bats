@@ -11,9 +11,8 @@ VALUE=vAlueM4rker-93be
 NESTED=kEyM4rker-5d20
 
 setup() {
-	vault_setup
+	vault_setup keyturn project create web
 	mkdir "$PLACE/seen"
-	keyturn project create web
 }
 
 tool() {
@@ -479,4 +478,39 @@ with_pin() {
 	nothing_was_said "$secret"
 	run grep -cE '[0-9A-Za-z]{43}_' "$PLACE/seen/said"
 	assert_output 0
+}
+
+@test "I6: every process asks for no dumps before it reads the PIN" {
+	many_values | keyturn secret import web - --format dotenv
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 \
+		run_ok strace -f -s 64 -o "$PLACE/trace" \
+		-e trace=execve,prctl,prlimit64,read,recvfrom \
+		keyturn master rotate --yes --grace 0 --jobs 2 --batch-size 1
+	# shellcheck disable=SC2016 # it is perl
+	run perl -ne 'my ($pid) = /^(\d+)/;
+		$programs++ if /\bexecve\b.* = 0$/;
+		$off{$pid} |= 1 if /PR_SET_DUMPABLE, (SUID_DUMP_DISABLE|0)\b/;
+		$off{$pid} |= 2 if /RLIMIT_CORE, \{rlim_cur=0, rlim_max=0\}/;
+		next unless /\b(read|recvfrom)\b.*".*'"$PIN"'/;
+		$read{$pid}++;
+		print "$pid read the PIN before\n" if ($off{$pid} // 0) != 3;
+		END { printf "%d of %d\n", scalar keys %read, $programs }' \
+		"$PLACE/trace"
+	assert_output '5 of 5' # two workers for each of the two keys
+}
+
+@test "I6: memory that cannot be locked is said, and all works" {
+	local drop=()
+	[ "$(id -u)" != 0 ] || drop=(setpriv --bounding-set -ipc_lock)
+	secret_put web/A "$VALUE"
+	run --separate-stderr bash -c 'ulimit -l 0 && exec "$@"' - \
+		"${drop[@]}" keyturn secret get web/A
+	assert_success
+	assert_output "$VALUE"
+	# shellcheck disable=SC2154 # by run
+	# the address sanitizer has a heap of its own
+	[[ $stderr == *'the memory for secrets is not locked'* ]] ||
+		grep -qa __asan_init "$BIN_DIR/keyturn"
+	run --separate-stderr keyturn secret get web/A
+	[[ $stderr != *'not locked'* ]]
 }

@@ -4,8 +4,7 @@
 load helper
 
 setup() {
-	vault_setup
-	keyturn project create web
+	vault_setup keyturn project create web
 }
 
 repeat() {

@@ -236,6 +236,12 @@ usage_error() {
 	assert_equal "$(sha256sum "$STORE")" "$file"
 	run_ok bash -c 'keyturn project create api <&- >&- 2>&-'
 	run_ok keyturn project show api
+	# nor into a worker's protocol
+	secret_put web/A value
+	secret_put web/B value
+	run_ok bash -c 'keyturn master rotate --yes --grace 0 --batch-size 1 \
+		--jobs 2 <&- >&- 2>&-'
+	run_ok keyturn secret get web/A
 	assert_equal "$(find "$PLACE/run" -type f -size +0)" ''
 	run_ok keyturn doctor
 }

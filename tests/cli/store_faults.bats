@@ -7,12 +7,15 @@
 # shellcheck disable=SC2030,SC2031
 load helper
 
-setup() {
-	vault_setup
+seed() {
 	seq 1 200 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
 	keyturn project create web
 	keyturn secret import web "$PLACE/web.env"
 	head -c 100000 /dev/urandom >"$PLACE/large"
+}
+
+setup() {
+	vault_setup seed
 }
 
 teardown() {
@@ -257,7 +260,7 @@ full_disk_rotation() {
 	seq 1 600 | sed 's/.*/KEY_&=more/' >"$PLACE/more.env"
 	keyturn secret import more "$PLACE/more.env"
 	small_disk "$PLACE/data" 8192
-	for ((room = 0; room < 1000; room += 24)); do
+	for ((room = 0; room < 1000; room += 48)); do
 		full_disk_rotation "$room" || break
 	done
 	# it was stopped at several points, and once it had room enough

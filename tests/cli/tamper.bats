@@ -8,7 +8,7 @@ load helper
 load forge
 
 setup() {
-	small_vault
+	vault_setup small_vault
 }
 
 # A master rotation that met a row it could not prove, which is whole again.
@@ -143,6 +143,10 @@ each_column() {
 	neighbour=unharmed
 	each_column projects "name = 'web'" name='3:no project' -- \
 		keyturn project show web
+	# a bad row hides none of the others
+	forge "UPDATE projects SET created = 1 WHERE name = 'web'"
+	run_fails 9 keyturn project list
+	assert_line --regexp '^api '
 }
 
 @test "I13: secrets" {

@@ -5,10 +5,13 @@
 load helper
 load proxy
 
-setup() {
-	vault_setup
+seed() {
 	keyturn project create web
 	secret_put web/A 'value A'
+}
+
+setup() {
+	vault_setup seed
 	SERIAL=$(sql 'SELECT token_serial FROM vault')
 	BEFORE=$(sha256sum "$STORE")
 }
@@ -176,4 +179,147 @@ forget() {
 	proxy_plan ''
 	run_ok keyturn --module "$PROXY" master rotate --yes --jobs 2
 	assert_equal "$(calls_of C_Initialize)" "$(calls_of C_Finalize)"
+}
+
+# faulty PLAN COMMAND...: keyturn behind p11fault, by this one rule.
+faulty() {
+	proxy_setup
+	proxy_plan "$1"
+	run keyturn "${@:2}" --module "$PROXY"
+}
+
+@test "I15: a MAC that slips once is the token's fault, not every row's" {
+	local n
+	for n in 1 2 3 4; do
+		faulty "C_Sign $n after corrupt" secret get web/A
+		assert_equal "$status" 6
+		assert_output --partial 'two MACs of the same data differ'
+	done
+	is_well
+}
+
+@test "I13: a token whose MACs are all alike opens nothing" {
+	faulty 'C_Sign * after fill 7' secret get web/A
+	assert_equal "$status" 6
+	assert_output --partial 'MACs do not depend on the data'
+	is_well
+}
+
+@test "I17: a signature that slips is not stored" {
+	local points
+	points=$(sql 'SELECT count(*) FROM checkpoints')
+	# the first four are the MACs that open a vault
+	faulty 'C_Sign 5 after corrupt' master compromise 1 --reason x --yes
+	assert_equal "$status" 6
+	assert_output --partial 'the signature does not verify'
+	assert_equal "$(sql 'SELECT count(*) FROM checkpoints')" "$points"
+	run_ok keyturn audit verify
+	is_well
+}
+
+@test "I2: a key that the token only says it destroyed is not destroyed" {
+	run_ok keyturn master rotate --yes --grace 0
+	faulty 'C_DestroyObject * before rv CKR_OK' \
+		master destroy 1 --confirm 1
+	assert_equal "$status" 6
+	assert_output --partial 'the token still has the key'
+	assert_equal "$(sql 'SELECT count(*) FROM keys WHERE role IN (1, 2)
+		AND destroying IS NOT NULL AND destroyed IS NULL')" 2
+	run_ok keyturn master destroy 1 --confirm 1
+	is_well
+}
+
+@test "I1: a new master key is synced, reloaded and found before a row is under it" {
+	proxy_setup
+	proxy_plan ''
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 \
+		run_ok strace -f -s 80 -o "$PLACE/trace" -e trace=sync,write \
+		keyturn master rotate --yes --grace 0 --module "$PROXY"
+	# from the two C_GenerateKey of master and recovery key on
+	run perl -ne 'push @calls, $1
+		if /\b(sync)\(/ || /" *\d+ \d+ (C_\w+) \d+ CKR_OK/;
+		END {
+			shift @calls while @calls && $calls[0] ne "C_GenerateKey";
+			@calls = grep { /^(sync|C_(GenerateKey|Finalize|Initialize|FindObjects|WrapKey))$/ } @calls;
+			my $text = join " ", @calls[0 .. 9];
+			$text =~ s/ C_FindObjects\b//g;
+			print $text;
+		}' "$PLACE/trace"
+	assert_output --regexp \
+		'^C_GenerateKey C_GenerateKey sync C_Finalize C_Initialize\b'
+	is_well
+}
+
+@test "I3: a resume takes up the key that a killed rotation made" {
+	local ids
+	KEYTURN_CRASH=key.generated:2:KILL \
+		run keyturn master rotate --yes --grace 0
+	assert_equal "$status" 137
+	ids=$(sql 'SELECT hex(cka_id) FROM keys WHERE role IN (1, 2)')
+	run_ok keyturn master resume
+	assert_equal "$(sql 'SELECT hex(cka_id) FROM keys
+		WHERE role IN (1, 2)')" "$ids"
+	run_ok keyturn doctor
+	assert_line --partial 'D18 no orphans of interrupted generations: none'
+	is_well
+}
+
+@test "I19: a slow token is waited for, and holds up no reader" {
+	local pid
+	proxy_setup
+	proxy_plan 'C_WrapKey * before delay 150' 'C_UnwrapKey * before delay 150'
+	keyturn master rotate --yes --grace 0 --module "$PROXY" \
+		>"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	until [ "$(calls_of C_WrapKey)" -ge 2 ]; do
+		kill -0 "$pid"
+	done
+	is_well # by the token itself, which is quick
+	kill -0 "$pid"
+	wait "$pid"
+	is_well
+}
+
+# SoftHSM syncs nothing: a power loss can take a key that it acknowledged.
+@test "I1: a new key that the token lost is made again" {
+	cp -a "$PLACE/tokens" "$PLACE/before"
+	KEYTURN_CRASH=key.generated:2:KILL \
+		run keyturn master rotate --yes --grace 0
+	assert_equal "$status" 137
+	rm -r "$PLACE/tokens"
+	mv "$PLACE/before" "$PLACE/tokens"
+	run_ok keyturn secret get web/A
+	run_ok keyturn master resume
+	run_ok keyturn master destroy 1 --confirm 1
+	is_well
+}
+
+@test "I6: a worker inside a call to the token dies with its parent" {
+	local pid worker='' waited=0
+	secret_put web/B 'value B'
+	proxy_setup
+	# one row under the master key: the command's own work; then it stops
+	KEYTURN_CRASH=sweep.committed:1:STOP keyturn master rotate --yes \
+		--grace 0 --batch-size 1 --jobs 1 --module "$PROXY" \
+		>"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	until grep -q '^State:.T' "/proc/$pid/status"; do
+		kill -0 "$pid"
+	done
+	# only a worker reads this plan
+	proxy_plan 'C_WrapKey * before delay 120000'
+	kill -CONT "$pid"
+	until [ -n "$worker" ] && grep -q "^$worker .* C_UnwrapKey " \
+		"$P11FAULT_LOG"; do
+		kill -0 "$pid"
+		read -r worker _ <"/proc/$pid/task/$pid/children" || true
+	done
+	kill -KILL "$pid"
+	while kill -0 "$worker" 2>/dev/null; do
+		[ "$waited" -lt 300 ]
+		waited=$((waited + 1))
+		sleep 0.1
+	done
+	run_ok keyturn master resume
+	is_well
 }

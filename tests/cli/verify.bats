@@ -5,14 +5,18 @@
 load helper
 load pinholder
 
-setup() {
-	vault_setup
+seed() {
+	local project
 	seq 1 30 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
 	seq 1 20 | sed 's/.*/KEY_&="value & of api"/' >"$PLACE/api.env"
 	for project in web api; do
 		keyturn project create "$project"
 		keyturn secret import "$project" "$PLACE/$project.env"
 	done
+}
+
+setup() {
+	vault_setup seed
 	RECOVERY=$(serving 2)
 	before=$(outside_check)
 }
@@ -79,7 +83,7 @@ rows_of() {
 	run_fails 9 keyturn master verify
 	assert_line --regexp '^recovery +1 +active +50 +49 +1$'
 	assert_line --partial 'bad: wraps '
-	assert_line --partial '1 rows do not hold'
+	assert_line --partial '1 row does not hold'
 	sql "UPDATE wraps SET blob = X'$blob' WHERE subject = X'$subject'
 	     AND wrapping_key = X'$RECOVERY'"
 	run_ok keyturn master verify

@@ -38,7 +38,8 @@ static void test_every_key(void **state)
 		      "rotation:\n"
 		      "  batch-size: 10000\n"
 		      "  jobs: 4\n"
-		      "  grace: 7d\n",
+		      "  grace: 7d\n"
+		      "  lease: 5m\n",
 		      &config),
 		KT_OK);
 	assert_string_equal(config->store, "/var/lib/k.db");
@@ -51,6 +52,7 @@ static void test_every_key(void **state)
 	assert_int_equal(config->rotation.batch_size, 10000);
 	assert_int_equal(config->rotation.jobs, 4);
 	assert_int_equal(config->rotation.grace, 7 * 86400);
+	assert_int_equal(config->rotation.lease, 300);
 }
 
 static void check_defaults(const char *text)
@@ -68,6 +70,7 @@ static void check_defaults(const char *text)
 	assert_int_equal(config->rotation.batch_size, 0);
 	assert_int_equal(config->rotation.jobs, 0);
 	assert_int_equal(config->rotation.grace, -1);
+	assert_int_equal(config->rotation.lease, 0);
 }
 
 static void test_defaults(void **state)
@@ -107,6 +110,10 @@ static void test_refusals(void **state)
 		{"rotation:\n  grace: 5\n",
 		 "k.yaml:2: grace: value: '5' is not a duration like 90s, "
 		 "15m, 24h or 30d"},
+		{"rotation:\n  lease: 0\n",
+		 "k.yaml:2: lease: '0' is not between 1s and 24h"},
+		{"rotation:\n  lease: 2d\n",
+		 "k.yaml:2: lease: '2d' is not between 1s and 24h"},
 		{"\nstore: k.db\n",
 		 "k.yaml:2: store: 'k.db' is not an absolute path"},
 		{"token: x\n", "k.yaml:1: 'token' is not usable: Expecting "
@@ -200,8 +207,8 @@ static void check_commented(const char *comment)
 static void test_example_comments_work(void **state)
 {
 	static const char *const comments[] = {
-		"# store: ", "# uri: ",  "# module: ",
-		"# file: ",  "# jobs: ", "# runtime-dir: "};
+		"# store: ", "# uri: ",   "# module: ",     "# file: ",
+		"# jobs: ",  "# lease: ", "# runtime-dir: "};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(comments) / sizeof(comments[0]); i++)

@@ -104,6 +104,46 @@ static void new_files_never_replace(void **state)
 				 "b00361a396177a9cb410ff61f20015ad");
 }
 
+static void a_name_that_is_taken_stays(void **state)
+{
+	char from[256], to[256], content[4] = "";
+	CLEANUP(fd_close) int fd = -1;
+
+	(void)state;
+	snprintf(from, sizeof(from), "%s", in_folder("from"));
+	snprintf(to, sizeof(to), "%s", in_folder("to"));
+	assert_int_equal(file_write_new(from, "new", 3), KT_OK);
+	assert_int_equal(file_write_new(to, "old", 3), KT_OK);
+	assert_int_equal(file_rename_new(from, to), KT_ERR_EXISTS);
+	assert_true(file_exists(from));
+	fd = open(to, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fd_read_all(fd, content, 3), KT_OK);
+	assert_string_equal(content, "old");
+	assert_int_equal(unlink(to), 0);
+	assert_int_equal(file_rename_new(from, to), KT_OK);
+	assert_false(file_exists(from));
+	assert_int_equal(unlink(to), 0);
+	assert_int_equal(file_rename_new(from, to), KT_ERR_NOT_FOUND);
+}
+
+static void a_name_beside_is_nobodys(void **state)
+{
+	char first[300], second[300];
+
+	(void)state;
+	assert_int_equal(file_beside("/a/b", "partial", first, sizeof(first)),
+			 KT_OK);
+	assert_int_equal(file_beside("/a/b", "partial", second, sizeof(second)),
+			 KT_OK);
+	assert_int_equal(strlen(first), strlen("/a/b.partial-") + 16);
+	assert_int_equal(strncmp(first, "/a/b.partial-", 13), 0);
+	assert_string_not_equal(first, second);
+	assert_int_equal(file_beside("", "partial", first, sizeof(first)),
+			 KT_ERR_USAGE);
+	assert_int_equal(file_beside("/a/b", "partial", first, 29),
+			 KT_ERR_USAGE);
+}
+
 static void links_are_not_followed(void **state)
 {
 	CLEANUP(fd_close) int fd = -1;
@@ -203,6 +243,8 @@ int main(void)
 		TEST(directories_are_private),
 		TEST(a_path_has_a_directory),
 		TEST(new_files_never_replace),
+		TEST(a_name_that_is_taken_stays),
+		TEST(a_name_beside_is_nobodys),
 		TEST(links_are_not_followed),
 		TEST(a_full_disk_leaves_no_file),
 		TEST(reading_takes_exactly_what_is_asked),

@@ -230,6 +230,13 @@ static void test_text(void **state)
 	assert_string_equal(cut, "wrap-out=pass copy-");
 	gate_text(&(struct gate_report){0}, text, sizeof(text));
 	assert_string_equal(text, "");
+	gate_brief(&three, text, sizeof(text));
+	assert_string_equal(
+		text, "1 pass, known: known-key-wrap, fail: copy-decrypt");
+	gate_brief(&three, cut, sizeof(cut));
+	assert_string_equal(cut, "1 pass, known: know");
+	gate_brief(&(struct gate_report){0}, text, sizeof(text));
+	assert_string_equal(text, "0 pass");
 }
 
 static int start(void **state)

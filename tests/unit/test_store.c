@@ -7,6 +7,9 @@
 
 #include <sqlite3.h>
 
+#include "store/port.h"
+#include "store/sqlite/sqlite.h"
+
 #define NOW 1700000000
 
 static bool queried[STORE_QUERY_MAX_];
@@ -384,6 +387,39 @@ static void a_lease_is_renewed_by_its_fence_only(void **state)
 	assert_int_equal(lease.renewed, NOW);
 }
 
+/* As if a ROLLBACK had failed, or a BEGIN had taken but said no. */
+static void leave_transaction(struct store *s)
+{
+	const struct sqlite_db *db = s->db;
+
+	assert_int_equal(
+		sqlite3_exec(db->sq, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+		SQLITE_OK);
+}
+
+static void a_transaction_that_nobody_knows_of_is_ended(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store *s = fixture->store;
+	const struct sqlite_db *db = s->db;
+	struct project_row row = project_of(20, "alpha");
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	int64_t changed;
+
+	leave_transaction(s);
+	insert(s, ROW_PROJECT, &row);
+	assert_true(sqlite3_get_autocommit(db->sq) != 0);
+	leave_transaction(s);
+	assert_ok(store_exec(s, S_LEASE_RENEW, &changed, "ii", (int64_t)3,
+			     (int64_t)NOW));
+	assert_true(sqlite3_get_autocommit(db->sq) != 0);
+	leave_transaction(s);
+	EXPECT(s, ROW_PROJECT, Q_PROJECT, ("b", &row.id), (&row));
+	assert_true(sqlite3_get_autocommit(db->sq) != 0);
+	leave_transaction(s);
+	assert_ok(store_begin(s, STORE_READ, &tx));
+}
+
 static void a_stale_row_changes_nothing(void **state)
 {
 	struct fixture *fixture = *state;
@@ -645,6 +681,7 @@ int main(void)
 		TEST(a_row_is_found_by_its_key),
 		TEST(backups_come_back),
 		TEST(a_lease_is_renewed_by_its_fence_only),
+		TEST(a_transaction_that_nobody_knows_of_is_ended),
 		TEST(a_stale_row_changes_nothing),
 		TEST(rows_are_sealed_and_checked),
 		TEST(a_query_goes_on_after_a_wrong_row),

@@ -171,6 +171,19 @@ static void every_error_has_name_and_status(void **state)
 	assert_int_equal(kt_err_exit_status(KT_ERR_INTERRUPTED), 130);
 }
 
+static void a_count_has_its_noun(void **state)
+{
+	(void)state;
+	assert_string_equal(text_counted(0, "row", "rows").text, "0 rows");
+	assert_string_equal(text_counted(1, "row", "rows").text, "1 row");
+	assert_string_equal(text_counted(2, "entry", "entries").text,
+			    "2 entries");
+	assert_string_equal(text_counted(-1, "row is", "rows are").text,
+			    "-1 rows are");
+	assert_string_equal(text_counted(INT64_MIN, "", "").text,
+			    "-9223372036854775808 ");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +196,7 @@ int main(void)
 		cmocka_unit_test(errors_survive_cleanup_work),
 		cmocka_unit_test(system_errors_keep_their_class),
 		cmocka_unit_test(every_error_has_name_and_status),
+		cmocka_unit_test(a_count_has_its_noun),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

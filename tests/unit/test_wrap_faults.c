@@ -46,6 +46,7 @@ static enum lie {
 	LIE_UNWRAPS_SHORT,
 	LIE_DECRYPTED_BYTES,
 	LIE_NOT_SENSITIVE,
+	LIE_NOT_LOCAL,
 } lie;
 
 /* A function of the module that may fail first. */
@@ -145,8 +146,9 @@ static CK_RV lying_C_GetAttributeValue(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o,
 {
 	CK_RV rv = faulty_C_GetAttributeValue(s, o, t, n);
 
-	for (CK_ULONG i = 0; lie == LIE_NOT_SENSITIVE && i < n; i++) {
-		if (t[i].type == CKA_SENSITIVE)
+	for (CK_ULONG i = 0; i < n; i++) {
+		if ((lie == LIE_NOT_SENSITIVE && t[i].type == CKA_SENSITIVE) ||
+		    (lie == LIE_NOT_LOCAL && t[i].type == CKA_LOCAL))
 			*(CK_BBOOL *)t[i].pValue = CK_FALSE;
 	}
 	return rv;
@@ -401,12 +403,14 @@ static void test_liars(void **state)
 		{LIE_WRAPPED_BYTES, do_choose, KT_ERR_POLICY},
 		{LIE_WRAPPED_ONCE, do_prove, KT_ERR_TOKEN},
 		{LIE_WRAPPED_SIZE, do_new, KT_ERR_TOKEN},
+		{LIE_WRAPPED_SIZE, do_copy, KT_ERR_TOKEN},
 		{LIE_WRAPPED_SIZE, do_choose, KT_ERR_POLICY},
 		{LIE_UNWRAPS_CHANGED, do_choose, KT_ERR_POLICY},
 		{LIE_UNWRAPS_SHORT, do_choose, KT_ERR_POLICY},
 		{LIE_DECRYPTED_BYTES, do_seal, KT_ERR_TOKEN},
 		{LIE_NOT_SENSITIVE, do_first_use, KT_ERR_POLICY},
 		{LIE_NOT_SENSITIVE, do_temporary, KT_ERR_POLICY},
+		{LIE_NOT_LOCAL, do_find, KT_ERR_POLICY},
 	};
 
 	(void)state;

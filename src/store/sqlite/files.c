@@ -111,19 +111,24 @@ static void move_back(const char *from, const char *to)
 	(void)err_restore(&saved);
 }
 
+enum kt_err sqlite_name_new(const char *path, const char *by)
+{
+	enum kt_err err = file_rename_new(by, path);
+
+	if (err == KT_ERR_EXISTS)
+		return err_raise(err, "%s exists by now", path);
+	return err == KT_OK ? KT_OK : err_prefix(KT_ERR_STORE, "database");
+}
+
 /* Over what is there; absent: only where nothing is. */
 static enum kt_err take_name(const char *path, bool absent, const char *by)
 {
-	if (!absent && rename(by, path) == 0)
-		return dir_sync(path);
-	if (absent && link(by, path) == 0) {
-		unlink(by);
-		return dir_sync(path);
-	}
-	if (absent && errno == EEXIST)
-		return err_raise(KT_ERR_EXISTS, "%s exists by now", path);
-	return err_raise(KT_ERR_STORE, "cannot put %s in place: %s", path,
-			 strerror(errno));
+	if (absent)
+		TRY(sqlite_name_new(path, by));
+	else if (rename(by, path) != 0)
+		return err_raise(KT_ERR_STORE, "cannot put %s in place: %s",
+				 path, strerror(errno));
+	return dir_sync(path);
 }
 
 static enum kt_err give_up(const char *path)

@@ -407,11 +407,21 @@ static enum kt_err require_writes_make_sense(struct sqlite_db *db)
 	return schema_check(db, &version);
 }
 
+enum kt_err sqlite_end_stale(struct sqlite_db *db)
+{
+	int rc = SQLITE_OK;
+
+	if (!db->in_tx && sqlite3_get_autocommit(db->sq) == 0)
+		rc = sqlite3_exec(db->sq, "ROLLBACK", NULL, NULL, NULL);
+	return rc == SQLITE_OK ? KT_OK : sqlite_error(db->sq, rc, "rollback");
+}
+
 static enum kt_err sqlite_begin(void *handle, enum store_access access)
 {
 	struct sqlite_db *db = handle;
 	enum kt_err err;
 
+	TRY(sqlite_end_stale(db));
 	TRY(sqlite_run(db->sq,
 		       access == STORE_WRITE ? "BEGIN IMMEDIATE" : "BEGIN"));
 	db->in_tx = true;

@@ -43,6 +43,11 @@ struct sqlite_db {
 	struct prepared prepared[SLOT_MAX];
 };
 
+/* A rollback that failed, or a BEGIN that took but said no, leaves a
+ * transaction that nobody knows of: what ran inside it would be lost, and see
+ * the past. Ends it. */
+enum kt_err sqlite_end_stale(struct sqlite_db *db);
+
 /* error.c: the one place that knows SQLite's codes. The detail is "what: ",
  * our words, and SQLite's or the system's own. sq and what may be NULL. */
 enum kt_err sqlite_error(sqlite3 *sq, int code, const char *what);
@@ -117,6 +122,10 @@ enum kt_err sqlite_backup(void *handle, const char *path);
 enum kt_err sqlite_take_copy(const char *copy, const char *path);
 enum kt_err sqlite_replace(const char *path, bool absent, const char *by,
 			   const char *aside);
+
+/* Gives the file `by` a name that is free, in one step; KT_ERR_EXISTS when it
+ * is not. The directory is not synced. */
+enum kt_err sqlite_name_new(const char *path, const char *by);
 
 /* KT_ERR_SCHEMA when a journal lies beside a file: it is not whole then. */
 enum kt_err sqlite_require_single(const char *path);

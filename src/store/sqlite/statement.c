@@ -36,8 +36,9 @@ static enum kt_err prepare(struct sqlite_db *db, size_t slot, unsigned flags,
 
 /* Some errors make SQLite roll back by itself. What followed would then be
  * committed one by one. */
-static enum kt_err require_live(const struct sqlite_db *db)
+static enum kt_err require_live(struct sqlite_db *db)
 {
+	TRY(sqlite_end_stale(db));
 	if (db->in_tx && sqlite3_get_autocommit(db->sq) != 0)
 		return err_raise(
 			KT_ERR_STORE,

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "store/sqlite/sqlite.h"
@@ -124,20 +125,39 @@ static enum kt_err sync_file(const char *path)
 	if (fd < 0 || fsync(fd) != 0)
 		return err_raise(KT_ERR_STORE, "cannot sync %s: %s", path,
 				 strerror(errno));
-	return dir_sync(path);
+	return KT_OK;
 }
 
+static enum kt_err publish(const char *temp, const char *path)
+{
+	enum kt_err err;
+
+	TRY(sync_file(temp));
+	CRASH_POINT("backup.written");
+	TRY(sqlite_name_new(path, temp));
+	err = dir_sync(path);
+	if (err != KT_OK)
+		unlink(path);
+	return err;
+}
+
+/* Under a name of its own until it is whole: what is called by the name that
+ * was asked for is never half a copy. */
 enum kt_err sqlite_backup(void *handle, const char *path)
 {
 	struct sqlite_db *db = handle;
+	char temp[PATH_MAX];
 	enum kt_err err;
 
-	TRY(sqlite_make_file(path));
-	err = write_copy(db->sq, path);
+	if (file_exists(path))
+		return err_raise(KT_ERR_EXISTS, "%s exists already", path);
+	TRY(file_beside(path, "partial", temp, sizeof(temp)));
+	TRY(sqlite_make_file(temp));
+	err = write_copy(db->sq, temp);
 	if (err == KT_OK)
-		err = sync_file(path);
+		err = publish(temp, path);
 	if (err != KT_OK) {
-		sqlite_remove_files(path);
+		sqlite_remove_files(temp);
 		return err_prefix(err, "%s", path);
 	}
 	return KT_OK;
