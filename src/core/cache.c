@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 struct entry {
-	struct kt_id id;
+	struct kt_id id, parent;
 	struct wrap_key *key;
 };
 
@@ -38,17 +38,18 @@ void cache_free(struct key_cache *cache)
 }
 
 struct wrap_key *cache_get(const struct key_cache *cache,
-			   const struct kt_id *id)
+			   const struct kt_id *id, const struct kt_id *parent)
 {
 	for (size_t i = 0; i < cache->count; i++) {
-		if (id_equal(&cache->entry[i].id, id))
+		if (id_equal(&cache->entry[i].id, id) &&
+		    id_equal(&cache->entry[i].parent, parent))
 			return cache->entry[i].key;
 	}
 	return NULL;
 }
 
 enum kt_err cache_put(struct key_cache *cache, const struct kt_id *id,
-		      struct wrap_key *key)
+		      const struct kt_id *parent, struct wrap_key *key)
 {
 	if (cache->count == cache->room) {
 		size_t room = cache->room > 0 ? 2 * cache->room : 16;
@@ -60,6 +61,6 @@ enum kt_err cache_put(struct key_cache *cache, const struct kt_id *id,
 		cache->entry = grown;
 		cache->room = room;
 	}
-	cache->entry[cache->count++] = (struct entry){*id, key};
+	cache->entry[cache->count++] = (struct entry){*id, *parent, key};
 	return KT_OK;
 }

@@ -1,7 +1,7 @@
 /*
  * Keys: state from times, rows, and the cache of wrapping keys. The cache is
- * keyed by the key's id, which never names another key, so nothing in it can
- * become stale; what is active is read from the database every time.
+ * keyed by the ids of the key and of the one it was unwrapped with, which never
+ * name another key; what is active is read from the database every time.
  */
 #include "core/keys.h"
 
@@ -204,20 +204,26 @@ static enum kt_err find_on_token(struct kt_vault *vault,
 			  (long long)key->version);
 }
 
-/* The wraps row of a key under the active master. */
-static enum kt_err active_wrap(struct kt_vault *vault,
-			       const struct key_row *key,
-			       struct key_row *ret_master, struct wrap_row *ret)
+static enum kt_err active_master(struct kt_vault *vault, struct key_row *ret)
 {
-	char id[KT_ID_TEXT_LEN + 1];
-	enum kt_err err = key_active(vault, KT_KEY_MASTER, &(struct kt_id){0},
-				     ret_master);
+	enum kt_err err =
+		key_active(vault, KT_KEY_MASTER, &(struct kt_id){0}, ret);
 
 	if (err == KT_ERR_NOT_FOUND)
 		return err_raise(KT_ERR_INTEGRITY, "no master key is active");
-	TRY(err);
-	err = query_one(vault->store, Q_WRAP, ret, "bb", &ret_master->id,
-			&key->id);
+	return err;
+}
+
+/* The wraps row of a key under the active master. */
+static enum kt_err active_wrap(struct kt_vault *vault,
+			       const struct key_row *key,
+			       const struct key_row *master,
+			       struct wrap_row *ret)
+{
+	char id[KT_ID_TEXT_LEN + 1];
+	enum kt_err err = query_one(vault->store, Q_WRAP, ret, "bb",
+				    &master->id, &key->id);
+
 	if (err != KT_ERR_NOT_FOUND)
 		return err;
 	kt_id_format(&key->id, id);
@@ -227,9 +233,9 @@ static enum kt_err active_wrap(struct kt_vault *vault,
 
 static enum kt_err unwrap_project_key(struct kt_vault *vault,
 				      const struct key_row *key,
+				      const struct key_row *master,
 				      struct wrap_key **ret)
 {
-	struct key_row master;
 	struct wrap_row wrap;
 	struct wrap_key *parent;
 	enum kt_wrap_mech mech;
@@ -237,8 +243,8 @@ static enum kt_err unwrap_project_key(struct kt_vault *vault,
 	enum kt_err err;
 
 	TRY(known_mech(key, &mech));
-	TRY(active_wrap(vault, key, &master, &wrap));
-	TRY(key_wrapper(vault, &master, &parent));
+	TRY(active_wrap(vault, key, master, &wrap));
+	TRY(key_wrapper(vault, master, &parent));
 	err = wrap_key_unwrap(parent, &wrap.blob, mech, &key->canary, ret);
 	kt_id_format(&key->id, name);
 	return err == KT_OK ? KT_OK : err_prefix(err, "project key %s", name);
@@ -248,17 +254,21 @@ enum kt_err key_wrapper(struct kt_vault *vault, const struct key_row *key,
 			struct wrap_key **ret)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *made = NULL;
-	struct wrap_key *cached = cache_get(vault->cache, &key->id);
+	struct key_row master = {0}; /* nobody's, where key is on the token */
+	struct wrap_key *cached;
 
+	if (key->role == KT_KEY_PROJECT)
+		TRY(active_master(vault, &master));
+	cached = cache_get(vault->cache, &key->id, &master.id);
 	if (cached != NULL) {
 		*ret = cached;
 		return KT_OK;
 	}
 	if (key->role == KT_KEY_PROJECT)
-		TRY(unwrap_project_key(vault, key, &made));
+		TRY(unwrap_project_key(vault, key, &master, &made));
 	else
 		TRY(find_on_token(vault, key, &made));
-	TRY(cache_put(vault->cache, &key->id, made));
+	TRY(cache_put(vault->cache, &key->id, &master.id, made));
 	*ret = TAKE(made);
 	return KT_OK;
 }

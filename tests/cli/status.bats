@@ -236,6 +236,12 @@ usage_error() {
 	assert_equal "$(sha256sum "$STORE")" "$file"
 	run_ok bash -c 'keyturn project create api <&- >&- 2>&-'
 	run_ok keyturn project show api
+	# they are taken before anything else can take them, the wrong way round
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 run_ok strace -f -qq \
+		-o "$PLACE/trace" -e trace=openat bash -c \
+		'exec keyturn project show api <&- >"$0" 2>&-' "$PLACE/out"
+	run_ok grep -F '"/dev/null", O_WRONLY) = 0' "$PLACE/trace"
+	run_ok grep -F '"/dev/null", O_RDONLY) = 2' "$PLACE/trace"
 	# nor into a worker's protocol
 	secret_put web/A value
 	secret_put web/B value

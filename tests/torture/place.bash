@@ -12,6 +12,9 @@ BATCH=${KEYTURN_TORTURE_BATCH:-6} # three batches a project and more
 # A sample of what there is to try, or with KEYTURN_TORTURE_FULL all of it.
 FULL=${KEYTURN_TORTURE_FULL:+yes}
 
+# Each round of a long run takes another sample.
+ROUND=${KEYTURN_TORTURE_ROUND:-0}
+
 prepare() {
 	local p
 

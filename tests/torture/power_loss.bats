@@ -47,7 +47,8 @@ try_one() {
 # try_calls STEP SETTLE COMMAND...: in a sample every STEP-th call, from another
 # first one for each kind of loss.
 try_calls() {
-	local step=$1 calls first=1 n
+	local step=$1 calls n
+	local first=$((3 * ROUND % step + 1))
 
 	[ -z "$FULL" ] || step=1
 	put_back fresh

@@ -85,6 +85,31 @@ static void a_revoked_token_fails_at_once(void **state)
 	assert_false(f->vault->actor.limited);
 }
 
+/* A project key is unwrapped again after each reload of the token: by the master
+ * key version of today, not by the one it first came from. */
+static void a_reader_outlives_a_master_key(void **state)
+{
+	const struct kt_rotate_options now = {.reason = "test"};
+	CLEANUP(kt_secret_done) struct kt_secret token = {0};
+	struct vault_fixture *f = *state;
+	struct actor root = f->vault->actor;
+	struct kt_rotation rotation;
+	struct kt_access access;
+	struct actor limited;
+
+	put(f->vault, "web", "A", "alpha", 5);
+	issue(f->vault, "web", KT_ACCESS_READ, &access, &token);
+	ok(kt_vault_authorize(f->vault, &token));
+	limited = f->vault->actor;
+	expect(f->vault, "web", "A", 0, "alpha", 5);
+	f->vault->actor = root;
+	ok(kt_rotation_start(f->vault, KT_ROTATION_MASTER, NULL, &now, NULL,
+			     &rotation));
+	ok(kt_master_destroy(f->vault, 1, false));
+	f->vault->actor = limited;
+	expect(f->vault, "web", "A", 0, "alpha", 5);
+}
+
 static void wrong_tokens_are_all_alike(void **state)
 {
 	/* Well-formed, with a right CRC, but nobody's. */
@@ -133,6 +158,7 @@ int main(void)
 		VAULT_TEST(a_reader_reads_one_project),
 		VAULT_TEST(a_writer_writes_one_project),
 		VAULT_TEST(a_revoked_token_fails_at_once),
+		VAULT_TEST(a_reader_outlives_a_master_key),
 		VAULT_TEST(wrong_tokens_are_all_alike),
 		VAULT_TEST(access_tokens_have_bounds),
 	};
