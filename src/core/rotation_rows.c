@@ -80,8 +80,9 @@ static enum kt_err is_unchanged(struct store *store,
 	return KT_OK;
 }
 
+/* unchanged: it is known that the row is as it was read. */
 static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
-			      const struct rewrap_item *item)
+			      const struct rewrap_item *item, bool unchanged)
 {
 	struct store *store = sweep->run->vault->store;
 	struct wrap_row twin = {
@@ -89,9 +90,9 @@ static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
 		.subject = row->subject,
 		.blob = item->out,
 	};
-	bool unchanged = false;
 
-	TRY(is_unchanged(store, row, &unchanged));
+	if (!unchanged)
+		TRY(is_unchanged(store, row, &unchanged));
 	if (!unchanged)
 		return KT_OK;
 	CRASH_POINT("stage.row");
@@ -102,14 +103,16 @@ static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
 static enum kt_err commit_staged(struct sweep *sweep, struct sweep_batch *batch)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	bool stands = false;
 
 	TRY(run_begin(sweep->run, &tx));
 	TRY(run_refuse_compromised(sweep->run));
 	CRASH_POINT("stage.begun");
+	TRY(sweep_batch_stands(sweep, batch, &stands));
 	for (size_t i = 0; i < batch->rewrap.count; i++) {
 		if (batch->rewrap.items[i].err == KT_OK)
 			TRY(store_twin(sweep, &batch->rows[i],
-				       &batch->rewrap.items[i]));
+				       &batch->rewrap.items[i], stands));
 	}
 	TRY(store_faults(sweep, batch));
 	sweep->leg->row.stage_cursor = batch->last;
@@ -188,15 +191,9 @@ static enum kt_err refuse_faults(struct rotation_run *run)
 static enum kt_err remove_row(struct store *store, const struct kt_id *key,
 			      const struct kt_id *subject)
 {
-	CLEANUP(query_donep) struct query *query = NULL;
-	struct wrap_row row = {0};
-	enum kt_err err;
+	int64_t removed;
 
-	TRY(query_start(store, Q_WRAP, &query, "bb", key, subject));
-	err = query_next(query, &row);
-	if (err != KT_OK && err != KT_ERR_INTEGRITY)
-		return err;
-	return store_remove(store, ROW_WRAP, &row);
+	return store_exec(store, S_WRAP_DELETE, &removed, "bb", key, subject);
 }
 
 /* A new row that does not hold the same key, or whose MAC is wrong, is taken
@@ -207,15 +204,11 @@ static enum kt_err drop_bad_twins(struct sweep *sweep,
 {
 	for (size_t i = 0; i < batch->fault_count; i++) {
 		const struct sweep_fault *fault = &batch->faults[i];
-		enum kt_err err;
 
 		if (!id_equal(&fault->wrapping_key, &sweep->leg->new_key.id))
 			continue;
-		err = remove_row(sweep->run->vault->store, &fault->wrapping_key,
-				 &fault->subject);
-		if (err !=
-		    KT_ERR_NOT_FOUND) /* deleted since, with its secret */
-			TRY(err);
+		TRY(remove_row(sweep->run->vault->store, &fault->wrapping_key,
+			       &fault->subject));
 	}
 	return KT_OK;
 }
