@@ -13,6 +13,7 @@
 #include "tests/bench/bench.h"
 
 #define BLOBS 500
+#define BULK 250
 #define THREADS_MAX 16
 
 /* A copy and a proof are the same three calls, one way and the other. */
@@ -22,6 +23,7 @@ struct raw {
 	struct blob blobs[BLOBS];
 	enum kt_key_role subject;
 	bool trial; /* there and back again, as the dry run */
+	bool bulk;  /* keys go with their session, many at once */
 	size_t rows;
 };
 
@@ -46,7 +48,13 @@ static enum kt_err pass(struct lane *lane, struct template *t,
 		 t->attr, t->count, &object));
 	TRY(CALL(s, C_WrapKey, &mech, to, object, ret->data, &len));
 	ret->len = (uint16_t)len;
-	return CALL(s, C_DestroyObject, object);
+	return lane->raw->bulk ? KT_OK : CALL(s, C_DestroyObject, object);
+}
+
+static enum kt_err renew_session(struct lane *lane)
+{
+	session_release(TAKE(lane->session));
+	return session_open_own(lane->raw->token, &lane->session);
 }
 
 static enum kt_err loop(struct lane *lane)
@@ -60,6 +68,8 @@ static enum kt_err loop(struct lane *lane)
 		const struct blob *in = &raw->blobs[i % BLOBS];
 
 		TRY(pass(lane, &t, lane->from, in, lane->to, &out));
+		if (raw->bulk && i % BULK == BULK - 1)
+			TRY(renew_session(lane));
 		if (raw->trial)
 			TRY(pass(lane, &t, lane->to, &out, lane->from, &back));
 	}
@@ -90,12 +100,14 @@ static enum kt_err make_session_key(struct token *token, struct wrap_key **ret)
 }
 
 /* kind: "token" (master rotation), "session" (project rotation), "trial" (dry
- * run: to a session key and back). */
+ * run: to a session key and back), "bulk" (as token, but without a call to
+ * destroy each key). */
 static enum kt_err make_keys(const char *kind, struct raw *raw)
 {
 	bool session = strcmp(kind, "session") == 0;
 
 	raw->trial = strcmp(kind, "trial") == 0;
+	raw->bulk = strcmp(kind, "bulk") == 0;
 	raw->subject = KT_KEY_DEK;
 	TRY(session ? make_session_key(raw->token, &raw->from)
 		    : make_token_key(raw->token, &raw->from));
@@ -216,6 +228,7 @@ enum kt_err section_token(void)
 	TRY(report_raw("token", 1, 1, NULL, &one));
 	for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++)
 		TRY(report_raw("token", lanes[i][0], lanes[i][1], &one, &more));
+	TRY(report_raw("bulk", 1, 1, &one, &more));
 	TRY(report_raw("session", 1, 1, NULL, &one));
 	return report_raw("session", 2, 1, &one, &more);
 }
