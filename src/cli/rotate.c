@@ -22,8 +22,9 @@ enum kt_err rotate_options(struct cli *cli, const struct rotate_flags *flags,
 		.batch_size = flags->batch_size > 0
 				      ? flags->batch_size
 				      : config->rotation.batch_size,
-		.jobs = (int)(flags->jobs > 0 ? flags->jobs
-					      : config->rotation.jobs),
+		.jobs = (int)(flags->jobs == OPT_WORD ? 0
+			      : flags->jobs > 0       ? flags->jobs
+						      : config->rotation.jobs),
 		.reason = flags->reason,
 		.grace = flags->grace,
 		.skip_quarantined = flags->skip_quarantined,
@@ -62,8 +63,9 @@ enum kt_err rotate_ask(struct cli *cli, const struct rotate_target *target,
 	duration_format(options->grace, grace);
 	cli_say(cli, "rotate %s: version %lld -> %lld", what,
 		(long long)p.old_version, (long long)p.new_version);
-	cli_say(cli, "  %lld rows, batches of %lld, %d worker processes",
-		(long long)plan_rows(&p), (long long)p.batch_size, p.jobs);
+	cli_say(cli, "  %lld rows, batches of %lld, %d worker processes%s",
+		(long long)plan_rows(&p), (long long)p.batch_size, p.jobs,
+		p.jobs_max > p.jobs ? ", more where that pays" : "");
 	if (p.access_tokens > 0)
 		cli_say(cli, "  %lld access tokens are revoked at the cut-over",
 			(long long)p.access_tokens);

@@ -67,6 +67,8 @@ static enum kt_err start_workers(struct pipe *pipe)
 	};
 	enum kt_err err;
 
+	if (params.processes > 0)
+		params.processes_max = (unsigned)sweep->run->jobs_max;
 	TRY(rotation_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
 	if (sweep->op == REWRAP_TRY) {
 		params.new_key = params.old_key;

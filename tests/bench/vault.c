@@ -131,6 +131,8 @@ struct watch {
 	/* Of staging: from the first batch to the last that was committed. */
 	int64_t first, last;
 	struct span steady, steady_begin;
+	int64_t half; /* and the second half of them */
+	struct span late, late_begin;
 };
 
 static void watch_batch(struct watch *w, int64_t done)
@@ -141,8 +143,13 @@ static void watch_batch(struct watch *w, int64_t done)
 		w->first = done;
 		w->steady_begin = span_now();
 	}
+	if (w->half == 0 && 2 * done >= w->rows) {
+		w->half = done;
+		w->late_begin = span_now();
+	}
 	w->last = done;
 	w->steady = span_since(w->steady_begin);
+	w->late = span_since(w->late_begin);
 }
 
 static void step_end(struct watch *w)
@@ -229,6 +236,9 @@ static enum kt_err rotate_role(int argc, char **argv)
 	if (watch.last > watch.first)
 		figure_print("steady", (double)(watch.last - watch.first),
 			     watch.steady.us, watch.steady.cpu_us);
+	if (watch.half > 0 && watch.last > watch.half)
+		figure_print("late", (double)(watch.last - watch.half),
+			     watch.late.us, watch.late.cpu_us);
 	figure_print("whole", (double)rows, watch.whole.us, watch.whole.cpu_us);
 	print_memory((unsigned)jobs);
 	return KT_OK;
