@@ -1,9 +1,9 @@
 /*
- * The parent of the workers: hands batches out, takes answers in any order and
- * gives them back in the order of submission. A batch is never given up
- * because a worker died, and never tried more than twice. A PIN that a worker
- * finds wrong ends everything: workers start one after the other, so that it
- * costs one try at the token however many workers there are.
+ * The parent of the workers: hands pieces of batches out, takes answers in any
+ * order and gives batches back in the order of submission. A piece is never
+ * given up because a worker died, and never tried more than twice. A PIN that a
+ * worker finds wrong ends everything: workers start one after the other, so
+ * that it costs one try at the token however many workers there are.
  */
 #include "hsm/rewrap.h"
 
@@ -15,29 +15,24 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "hsm/child.h"
+#include "hsm/pace.h"
+#include "hsm/pieces.h"
 
-#define ITEMS_PER_WORKER 100000 /* then it is replaced: modules leak */
-#define QUEUE_MAX 2             /* one in work, one on its way */
+/* Then it is replaced: modules leak. SoftHSM 240 bytes a key, so 23 MiB. */
+#define KEYS_PER_WORKER 100000
+#define QUEUE_MAX 2 /* one in work, one on its way */
+#define DEPTH 4     /* batches under way, however many workers */
 
 /* A token this slow is taken for dead. */
 #define BATCH_MS 60000
 #define ITEM_MS 1000
 
-enum job_state { JOB_WAITING, JOB_GIVEN, JOB_DONE };
-
-struct job {
-	struct rewrap_batch *batch;
-	uint64_t number;
-	enum job_state state;
-	bool again;               /* it failed once */
-	struct err_saved outcome; /* of JOB_DONE */
-};
-
 struct worker {
 	struct child child;
-	struct job *queue[QUEUE_MAX]; /* the first is in work */
+	struct piece *queue[QUEUE_MAX]; /* the first is in work */
 	size_t queued;
-	size_t items; /* given to it since it was started */
+	size_t keys;      /* unwrapped since it was started */
+	int64_t begun_us; /* the first of the queue */
 	int64_t deadline;
 };
 
@@ -47,26 +42,11 @@ struct rewrap {
 	struct worker_hello hello;
 	struct work work; /* in the caller's process */
 	struct worker *workers;
-	size_t processes;
-	struct job *jobs; /* a ring */
-	size_t depth, first, count;
-	uint64_t last_number;
+	size_t processes, wanted; /* at most; at least */
+	struct pace pace;         /* so many are used */
+	struct pieces pieces;
 	struct err_saved stop; /* its err is KT_OK while work goes on */
 };
-
-static struct job *job_at(const struct rewrap *r, size_t i)
-{
-	return &r->jobs[(r->first + i) % r->depth];
-}
-
-static void job_done(struct job *job, enum kt_err err)
-{
-	job->state = JOB_DONE;
-	if (err == KT_OK)
-		job->outcome.err = KT_OK;
-	else
-		err_save(err, &job->outcome);
-}
 
 /* All of them are told first, then waited for. */
 static void end_workers(struct rewrap *r)
@@ -88,38 +68,35 @@ static void stop_for(struct rewrap *r, enum kt_err err)
 	end_workers(r);
 }
 
-/* A second try may help against a sick worker or token, nothing else. */
-static void job_failed(struct rewrap *r, struct job *job, enum kt_err err)
+static void failed(struct rewrap *r, struct piece *piece, enum kt_err err)
 {
-	if (err == KT_ERR_PIN) {
+	if (err == KT_ERR_PIN)
 		stop_for(r, err);
-		return;
-	}
-	if ((err == KT_ERR_TOKEN || err == KT_ERR_SESSION) && !job->again) {
-		job->again = true;
-		job->state = JOB_WAITING;
-		return;
-	}
-	job_done(job, err);
+	else
+		piece_fail(&r->pieces, piece, err);
 }
 
 static void clock_start(struct worker *w)
 {
-	if (w->queued > 0)
-		w->deadline = clock_monotonic_ms() + BATCH_MS +
-			      (int64_t)w->queue[0]->batch->count * ITEM_MS;
+	if (w->queued == 0)
+		return;
+	w->begun_us = clock_monotonic_us();
+	w->deadline = w->begun_us / 1000 + BATCH_MS +
+		      (int64_t)w->queue[0]->part.count * ITEM_MS;
 }
 
-/* The batch in work has failed once more; the one behind it was not begun. */
+/* The piece in work has failed once more; the one behind it was not begun. */
 static void worker_failed(struct rewrap *r, struct worker *w, enum kt_err err)
 {
-	struct job *failed = w->queued > 0 ? w->queue[0] : NULL;
+	struct piece *first = w->queued > 0 ? w->queue[0] : NULL;
+	struct err_saved saved;
 
+	err_save(err, &saved);
 	for (size_t i = 1; i < w->queued; i++)
-		w->queue[i]->state = JOB_WAITING;
+		piece_return(w->queue[i]);
 	w->queued = 0;
-	if (failed != NULL)
-		job_failed(r, failed, err);
+	if (first != NULL)
+		failed(r, first, err_restore(&saved));
 }
 
 static void worker_lost(struct rewrap *r, struct worker *w)
@@ -134,21 +111,22 @@ static bool worker_runs(const struct worker *w)
 
 static bool worker_spent(const struct worker *w)
 {
-	return w->items >= ITEMS_PER_WORKER;
+	return w->keys >= KEYS_PER_WORKER;
 }
 
 static enum kt_err worker_start(struct rewrap *r, struct worker *w)
 {
-	w->items = 0;
+	w->keys = 0;
 	return child_start(&w->child, r->program, r->pin, &r->hello);
 }
 
+/* One that leaked enough, or that is one too many. */
 static void worker_retire(struct worker *w)
 {
-	if (w->queued > 0 || !worker_spent(w))
+	if (w->queued > 0 || !worker_runs(w))
 		return;
 	child_stop(&w->child, clock_monotonic_ms() + CHILD_GRACE_MS);
-	w->items = 0;
+	w->keys = 0;
 }
 
 /* The worker with the least to do; NULL when all have enough. */
@@ -156,10 +134,11 @@ static struct worker *worker_choose(struct rewrap *r)
 {
 	struct worker *best = NULL;
 
-	for (size_t i = 0; i < r->processes; i++) {
+	for (size_t i = 0; i < r->pace.workers && i < r->processes; i++) {
 		struct worker *w = &r->workers[i];
 
-		worker_retire(w);
+		if (worker_spent(w))
+			worker_retire(w);
 		if (w->queued == QUEUE_MAX || worker_spent(w))
 			continue;
 		if (best == NULL || w->queued < best->queued)
@@ -168,74 +147,97 @@ static struct worker *worker_choose(struct rewrap *r)
 	return best;
 }
 
-static struct job *job_choose(const struct rewrap *r)
+static size_t keys_in(const struct rewrap_batch *batch)
 {
-	for (size_t i = 0; i < r->count && r->stop.err == KT_OK; i++) {
-		if (job_at(r, i)->state == JOB_WAITING)
-			return job_at(r, i);
-	}
-	return NULL;
+	return batch->op == REWRAP_TRY ? 2 * batch->count : batch->count;
 }
 
-static void give(struct rewrap *r, struct worker *w, struct job *job)
+/* Work goes on without it: a token may have no more sessions. */
+static bool is_extra(const struct rewrap *r, const struct worker *w)
+{
+	return (size_t)(w - r->workers) >= r->wanted &&
+	       r->pace.workers > r->wanted;
+}
+
+static void give(struct rewrap *r, struct worker *w, struct piece *piece)
 {
 	enum kt_err err = worker_runs(w) ? KT_OK : worker_start(r, w);
 
-	if (err == KT_OK)
-		err = worker_put_batch(&w->child.out, job->number, job->batch);
-	if (err != KT_OK) {
-		job_failed(r, job, err);
+	if (err != KT_OK && err != KT_ERR_PIN && is_extra(r, w)) {
+		pace_refuse(&r->pace);
+		piece_return(piece);
 		return;
 	}
-	job->state = JOB_GIVEN;
-	w->items += job->batch->count;
-	w->queue[w->queued++] = job;
+	if (err == KT_OK)
+		err = worker_put_batch(&w->child.out, piece->number,
+				       &piece->part);
+	if (err != KT_OK) {
+		failed(r, piece, err);
+		return;
+	}
+	w->keys += keys_in(&piece->part);
+	w->queue[w->queued++] = piece;
 	if (w->queued == 1)
 		clock_start(w);
 }
 
-/* What the worker said of its batch; an error says that this is nothing that
+/* What the worker said of its piece; an error says that this is nothing that
  * could be understood. */
 static enum kt_err answer_read(struct worker *w, enum kt_err *ret_told)
 {
 	struct wire *in = &w->child.in;
-	struct job *job;
+	struct piece *piece;
 
 	if (w->queued == 0)
 		return err_raise(KT_ERR_IO, "an answer without a question");
-	job = w->queue[0];
+	piece = w->queue[0];
 	if (wire_type(in) == WIRE_ERROR)
-		return worker_get_error(in, job->number, ret_told);
+		return worker_get_error(in, piece->number, ret_told);
 	*ret_told = KT_OK;
-	return worker_get_result(in, job->number, job->batch);
+	return worker_get_result(in, piece->number, &piece->part);
+}
+
+static void retire_surplus(struct rewrap *r)
+{
+	for (size_t i = r->pace.workers; i < r->processes; i++)
+		worker_retire(&r->workers[i]);
+}
+
+/* One piece less; what it took says how to go on. */
+static void answered(struct rewrap *r, struct worker *w, enum kt_err told)
+{
+	struct piece *piece = w->queue[0];
+	int64_t now = clock_monotonic_us();
+	const struct rewrap_batch part = piece->part;
+
+	pace_note(&r->pace, part.count, now - w->begun_us, part.waits, now);
+	w->queue[0] = w->queue[1];
+	w->queued--;
+	clock_start(w);
+	if (told == KT_OK)
+		piece_end(&r->pieces, piece, KT_OK);
+	else
+		failed(r, piece, told);
+	retire_surplus(r);
 }
 
 static void answer(struct rewrap *r, struct worker *w)
 {
 	enum kt_err told = KT_OK;
-	struct job *job;
+	struct err_saved saved;
 
 	if (answer_read(w, &told) != KT_OK) {
 		worker_lost(r, w);
 		return;
 	}
 	wire_clear(&w->child.in);
-	if (told == KT_ERR_TOKEN || told == KT_ERR_SESSION) {
-		struct err_saved saved;
-
-		err_save(told, &saved);
-		child_stop(&w->child, clock_monotonic_ms() + CHILD_GRACE_MS);
-		worker_failed(r, w, err_restore(&saved));
+	if (told != KT_ERR_TOKEN && told != KT_ERR_SESSION) {
+		answered(r, w, told);
 		return;
 	}
-	job = w->queue[0];
-	w->queue[0] = w->queue[1];
-	w->queued--;
-	clock_start(w);
-	if (told == KT_OK)
-		job_done(job, KT_OK);
-	else
-		job_failed(r, job, told);
+	err_save(told, &saved);
+	child_stop(&w->child, clock_monotonic_ms() + CHILD_GRACE_MS);
+	worker_failed(r, w, err_restore(&saved));
 }
 
 /* Sends and receives what goes without waiting. */
@@ -251,14 +253,23 @@ static void serve(struct rewrap *r, struct worker *w)
 	}
 }
 
+/* Of the oldest batch, as a measure for all of them. */
+static size_t piece_size(const struct rewrap *r)
+{
+	const struct entry *oldest = &r->pieces.entries[r->pieces.first];
+
+	return pace_piece(&r->pace, oldest->batch->count);
+}
+
 static void dispatch(struct rewrap *r)
 {
-	struct job *job;
+	struct piece *piece;
 	struct worker *w;
 
-	while ((job = job_choose(r)) != NULL &&
-	       (w = worker_choose(r)) != NULL) {
-		give(r, w, job);
+	while (r->stop.err == KT_OK && r->pieces.count > 0 &&
+	       (w = worker_choose(r)) != NULL &&
+	       (piece = pieces_next(&r->pieces, piece_size(r))) != NULL) {
+		give(r, w, piece);
 		serve(r, w);
 	}
 }
@@ -284,7 +295,7 @@ static void check_deadline(struct rewrap *r, struct worker *w)
 	    clock_monotonic_ms() < w->deadline)
 		return;
 	(void)err_raise(KT_ERR_TOKEN, "no answer to a batch of %zu keys",
-			w->queue[0]->batch->count);
+			w->queue[0]->part.count);
 	worker_lost(r, w);
 }
 
@@ -324,21 +335,40 @@ static enum kt_err hello_fill(const struct rewrap_params *params,
 	return KT_OK;
 }
 
+static size_t most_processes(const struct rewrap_params *params)
+{
+	return params->processes_max > params->processes ? params->processes_max
+							 : params->processes;
+}
+
 static enum kt_err start_workers(struct rewrap *r,
 				 const struct rewrap_params *params)
 {
+	size_t most = most_processes(params);
+
 	TRY(hello_fill(params, &r->hello));
+	TRY(pieces_init(DEPTH, QUEUE_MAX * most, &r->pieces));
+	pace_init(&r->pace, params->processes, most);
 	r->pin = token_pin(params->token);
 	r->program = params->worker;
-	r->workers = calloc(params->processes, sizeof(*r->workers));
+	r->workers = calloc(most, sizeof(*r->workers));
 	if (r->workers == NULL)
 		return err_memory();
-	r->processes = params->processes;
+	r->processes = most;
+	r->wanted = params->processes;
 	for (size_t i = 0; i < r->processes; i++)
 		r->workers[i].child = CHILD_INIT;
-	for (size_t i = 0; i < r->processes; i++)
+	for (size_t i = 0; i < params->processes; i++)
 		TRY(worker_start(r, &r->workers[i]));
 	return KT_OK;
+}
+
+static enum kt_err start_here(struct rewrap *r,
+			      const struct rewrap_params *params)
+{
+	TRY(pieces_init(1, 1, &r->pieces));
+	return work_open(params->token, &params->old_key, &params->new_key,
+			 &r->work);
 }
 
 enum kt_err rewrap_start(const struct rewrap_params *params,
@@ -348,82 +378,75 @@ enum kt_err rewrap_start(const struct rewrap_params *params,
 
 	if (r == NULL)
 		return err_memory();
-	if (params->processes > REWRAP_PROCESSES_MAX)
+	if (most_processes(params) > REWRAP_PROCESSES_MAX)
 		return err_raise(KT_ERR_USAGE, "more than %d workers",
 				 REWRAP_PROCESSES_MAX);
-	r->depth = params->processes > 0 ? QUEUE_MAX * params->processes : 1;
-	r->jobs = calloc(r->depth, sizeof(*r->jobs));
-	if (r->jobs == NULL)
-		return err_memory();
-	if (params->processes > 0)
-		TRY(start_workers(r, params));
-	else
-		TRY(work_open(params->token, &params->old_key, &params->new_key,
-			      &r->work));
+	TRY(params->processes > 0 ? start_workers(r, params)
+				  : start_here(r, params));
 	*ret = TAKE(r);
 	return KT_OK;
 }
 
 size_t rewrap_depth(const struct rewrap *rewrap)
 {
-	return rewrap->depth;
+	return rewrap->pieces.depth;
 }
 
 enum kt_err rewrap_submit(struct rewrap *rewrap, struct rewrap_batch *batch)
 {
-	struct job *job;
-
-	assert(rewrap->count < rewrap->depth);
 	if (rewrap->stop.err != KT_OK)
 		return err_restore(&rewrap->stop);
 	if (batch->count > REWRAP_ITEMS_MAX)
 		return err_raise(KT_ERR_USAGE, "a batch of more than %d keys",
 				 REWRAP_ITEMS_MAX);
-	job = job_at(rewrap, rewrap->count++);
-	*job = (struct job){.batch = batch, .number = ++rewrap->last_number};
+	pieces_add(&rewrap->pieces, batch);
 	for (size_t i = 0; i < rewrap->processes; i++)
 		serve(rewrap, &rewrap->workers[i]);
-	dispatch(rewrap);
+	if (rewrap->processes > 0)
+		dispatch(rewrap);
 	return KT_OK;
 }
 
-static void work_here(struct rewrap *r, struct job *job)
+/* The one batch there is, in one piece. */
+static void work_here(struct rewrap *r)
 {
-	enum kt_err err = work_batch(&r->work, job->batch);
+	struct piece *piece = pieces_next(&r->pieces, REWRAP_ITEMS_MAX);
+	enum kt_err err =
+		piece == NULL ? KT_OK : work_batch(&r->work, &piece->part);
 
-	job_done(job, err);
 	if (err == KT_ERR_PIN)
-		r->stop = job->outcome;
+		err_save(err, &r->stop);
+	if (piece != NULL)
+		piece_end(&r->pieces, piece, err);
 }
 
-/* KT_OK when the oldest job is done, whatever came of it. */
+/* KT_OK when the oldest batch is done, whatever came of it. */
 static enum kt_err finish_oldest(struct rewrap *r)
 {
-	struct job *job = job_at(r, 0);
-
 	if (r->processes == 0 && r->stop.err == KT_OK)
-		work_here(r, job);
-	dispatch(r);
-	while (job->state != JOB_DONE && r->stop.err == KT_OK) {
-		TRY(wait_workers(r));
+		work_here(r);
+	while (pieces_oldest(&r->pieces) == NULL && r->stop.err == KT_OK) {
 		dispatch(r);
+		if (pieces_oldest(&r->pieces) == NULL && r->stop.err == KT_OK)
+			TRY(wait_workers(r));
 	}
 	return KT_OK;
 }
 
 enum kt_err rewrap_collect(struct rewrap *rewrap, struct rewrap_batch **ret)
 {
-	struct job *job = job_at(rewrap, 0);
+	const struct entry *oldest;
 
-	assert(rewrap->count > 0);
 	TRY(finish_oldest(rewrap));
-	rewrap->first = (rewrap->first + 1) % rewrap->depth;
-	rewrap->count--;
 	if (rewrap->stop.err != KT_OK)
 		return err_restore(&rewrap->stop);
-	if (job->outcome.err != KT_OK)
-		return err_restore(&job->outcome);
-	*ret = job->batch;
+	oldest = pieces_oldest(&rewrap->pieces);
+	pieces_drop_oldest(&rewrap->pieces);
+	if (oldest->outcome.err != KT_OK)
+		return err_restore(&oldest->outcome);
+	*ret = oldest->batch;
+	if (rewrap->processes > 0)
+		dispatch(rewrap);
 	return KT_OK;
 }
 
@@ -435,7 +458,7 @@ void rewrap_stop(struct rewrap *rewrap)
 	for (size_t i = 0; i < rewrap->processes; i++)
 		child_done(&rewrap->workers[i].child);
 	work_done(&rewrap->work);
+	pieces_done(&rewrap->pieces);
 	free(rewrap->workers);
-	free(rewrap->jobs);
 	free(rewrap);
 }

@@ -5,9 +5,10 @@
  * it is done in the caller's token. Batches come back in the order they were
  * submitted.
  *
- * A worker that dies or that reports token trouble is replaced once per batch
- * and the batch done again (rewrapping is idempotent); workers are replaced
- * every 100,000 items, because modules leak. Workers die with their parent.
+ * Workers share a batch in pieces. One that dies or that reports token trouble
+ * is replaced once per piece and the piece done again (rewrapping is
+ * idempotent); workers are replaced every 100,000 keys, because modules leak.
+ * Workers die with their parent.
  */
 #ifndef HSM_REWRAP_H
 #define HSM_REWRAP_H
@@ -47,14 +48,16 @@ struct rewrap_batch {
 	enum rewrap_op op;
 	size_t count;
 	struct rewrap_item *items;
-	void *user; /* the caller's */
+	void *user;     /* the caller's */
+	uint32_t waits; /* how often the token made the work wait */
 };
 
 struct rewrap_params {
 	struct token *token; /* logged in: the PIN is proven */
 	const struct token_params *token_params; /* for the workers' login */
 	const char *worker;                      /* path of keyturn-worker */
-	unsigned processes; /* 0: in the caller's process */
+	unsigned processes;     /* to begin with; 0: in the caller's process */
+	unsigned processes_max; /* more, where that pays; 0: no more */
 	struct rewrap_key old_key, new_key;
 };
 

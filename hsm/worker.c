@@ -152,6 +152,7 @@ enum kt_err worker_put_result(struct wire *wire, uint64_t number,
 		else if (batch->op == REWRAP_COPY)
 			wire_put_blob(wire, &item->out);
 	}
+	wire_put_u32(wire, batch->waits);
 	return wire_end(wire);
 }
 
@@ -182,6 +183,7 @@ enum kt_err worker_get_result(struct wire *wire, uint64_t number,
 		return err_raise(KT_ERR_IO, "an answer to another question");
 	for (size_t i = 0; i < batch->count; i++)
 		get_outcome(wire, batch->op, &batch->items[i]);
+	batch->waits = wire_get_u32(wire);
 	return wire_finish(wire);
 }
 

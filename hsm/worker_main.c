@@ -6,6 +6,7 @@
  */
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/harden.h"
@@ -90,15 +91,27 @@ static void batch_done(struct rewrap_batch *batch)
 	free(batch->items);
 }
 
+/* How often this process gave the processor up by itself: in a token call,
+ * because it waited for the token. */
+static long waits_so_far(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
 static enum kt_err do_batch(const struct work *work, struct wire *in,
 			    struct wire *out)
 {
 	CLEANUP(batch_done) struct rewrap_batch batch = {0};
 	uint64_t number;
 	enum kt_err err;
+	long waits;
 
 	TRY(worker_get_batch(in, &number, &batch));
+	waits = waits_so_far();
 	err = work_batch(work, &batch);
+	batch.waits = (uint32_t)(waits_so_far() - waits);
 	if (err != KT_OK)
 		return reply_error(out, number, err);
 	TRY(worker_put_result(out, number, &batch));

@@ -4,6 +4,7 @@
 
 #include <keyturn/audit.h>
 #include <keyturn/backup.h>
+#include <keyturn/bench.h>
 #include <keyturn/compromise.h>
 #include <keyturn/error.h>
 #include <keyturn/project.h>

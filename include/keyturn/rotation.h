@@ -71,7 +71,8 @@ struct kt_progress {
 
 struct kt_rotate_options {
 	int64_t batch_size; /* rows, 1 to 10000; 0: 1000 */
-	int jobs;           /* worker processes, 1 to 64; 0: one per core */
+	int jobs; /* worker processes, 1 to 64; 0: one per core, and more
+		   * where the token makes them wait and they pay */
 	const char *reason;
 	int64_t grace; /* seconds; none where the old key is compromised */
 	/* With rows in quarantine: also read back and prove the good ones. The
@@ -88,7 +89,7 @@ struct kt_rotation_plan {
 	int64_t rows[KT_ROTATION_LEGS_MAX];
 	size_t legs;
 	int64_t batch_size;
-	int jobs;
+	int jobs, jobs_max;    /* to begin with; what it may come to */
 	int64_t access_tokens; /* that the cut-over would revoke */
 	bool compromised;      /* the old key is: no grace time, no way back */
 };

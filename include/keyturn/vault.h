@@ -111,8 +111,9 @@ enum kt_err kt_vault_open(const struct kt_params *params,
 void kt_vault_close(struct kt_vault *vault);
 
 /* From here on the handle acts with the rights of this access token only, by
- * the project key. Wrong, expired and revoked tokens all give KT_ERR_DENIED,
- * with one text, as does every later call beyond its rights. */
+ * the project key; after an error with no rights at all. Wrong, expired and
+ * revoked tokens all give KT_ERR_DENIED, with one text, as does every later
+ * call beyond its rights. */
 enum kt_err kt_vault_authorize(struct kt_vault *vault,
 			       const struct kt_secret *access_token);
 

@@ -11,6 +11,7 @@ int64_t clock_now(void);
 
 /* Milliseconds that only grow; for pauses and deadlines. */
 int64_t clock_monotonic_ms(void);
+int64_t clock_monotonic_us(void);
 
 #define TIME_TEXT_LEN 20
 

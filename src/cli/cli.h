@@ -69,7 +69,10 @@ struct option_def {
 	const char *help;
 	int64_t min, max;
 	const char *const *choices; /* ends with NULL */
+	const char *word;           /* of OPT_INT: instead of a number */
 };
+
+#define OPT_WORD (-1) /* the member's value then */
 
 struct cli;
 

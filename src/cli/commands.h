@@ -51,6 +51,8 @@ extern const struct command rotation_finish_command;
 extern const struct command audit_list_command; /* audit.c */
 extern const struct command audit_verify_command;
 
+extern const struct command token_bench_command; /* token.c */
+
 extern const struct command backup_create_command; /* backup.c */
 extern const struct command backup_list_command;
 extern const struct command backup_verify_command;

@@ -372,6 +372,14 @@ static enum kt_err to_int(const char *text, int64_t max, int64_t *ret)
 	return KT_OK;
 }
 
+/* 0 for "auto", as where nothing is said. */
+static enum kt_err to_jobs(const char *text, int64_t *ret)
+{
+	if (text != NULL && strcmp(text, "auto") == 0)
+		return KT_OK;
+	return to_int(text, 64, ret);
+}
+
 static enum kt_err to_duration(const char *text, int64_t *ret)
 {
 	long long value;
@@ -419,7 +427,7 @@ static enum kt_err convert(const struct source *source, const struct node *node,
 	VALUE(to_int(node->rotation.batch_size, 10000,
 		     &ret->rotation.batch_size),
 	      "rotation", "batch-size");
-	VALUE(to_int(node->rotation.jobs, 64, &ret->rotation.jobs), "rotation",
+	VALUE(to_jobs(node->rotation.jobs, &ret->rotation.jobs), "rotation",
 	      "jobs");
 	VALUE(to_duration(node->rotation.grace, &ret->rotation.grace),
 	      "rotation", "grace");

@@ -90,7 +90,7 @@ static enum kt_err put_all(FILE *out, const struct config_values *values)
 	fputs("\nrotation:\n"
 	      "  # Rows in one transaction, 1 to 10000.\n"
 	      "  batch-size: 1000\n"
-	      "  # Worker processes, 1 to 64; one per core when not set.\n"
+	      "  # Worker processes, 1 to 64; auto: as many as pay.\n"
 	      "  # jobs: 2\n"
 	      "  # How long the old master key's rows stay, so that a rotation "
 	      "can be\n"

@@ -51,6 +51,7 @@ static const struct command *const commands[] = {
 	&rotation_finish_command,
 	&audit_list_command,
 	&audit_verify_command,
+	&token_bench_command,
 	&backup_create_command,
 	&backup_list_command,
 	&backup_verify_command,
@@ -75,6 +76,7 @@ static const struct noun nouns[] = {
 	{"master", "the master key in the token"},
 	{"rotation", "records of rotations"},
 	{"audit", "the audit trail"},
+	{"token", "the token, measured"},
 	{"backup", "copies of the database"},
 	{NULL, NULL},
 };

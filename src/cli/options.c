@@ -110,6 +110,10 @@ static enum kt_err set_number(const struct option_def *def, const char *text,
 	char what[64];
 	long long value;
 
+	if (def->word != NULL && strcmp(text, def->word) == 0) {
+		*member = OPT_WORD;
+		return KT_OK;
+	}
 	snprintf(what, sizeof(what), "--%s", def->name);
 	if (takes_descriptor(def) &&
 	    text_to_int(text, def->min, def->max, what, &value) != KT_OK)

@@ -22,8 +22,9 @@ enum kt_err rotate_options(struct cli *cli, const struct rotate_flags *flags,
 		.batch_size = flags->batch_size > 0
 				      ? flags->batch_size
 				      : config->rotation.batch_size,
-		.jobs = (int)(flags->jobs > 0 ? flags->jobs
-					      : config->rotation.jobs),
+		.jobs = (int)(flags->jobs == OPT_WORD ? 0
+			      : flags->jobs > 0       ? flags->jobs
+						      : config->rotation.jobs),
 		.reason = flags->reason,
 		.grace = flags->grace,
 		.skip_quarantined = flags->skip_quarantined,
@@ -62,11 +63,11 @@ enum kt_err rotate_ask(struct cli *cli, const struct rotate_target *target,
 	duration_format(options->grace, grace);
 	cli_say(cli, "rotate %s: version %lld -> %lld", what,
 		(long long)p.old_version, (long long)p.new_version);
-	cli_say(cli, "  %s, batches of %lld, %s",
+	cli_say(cli, "  %s, batches of %lld, %s%s",
 		text_counted(plan_rows(&p), "row", "rows").text,
 		(long long)p.batch_size,
-		text_counted(p.jobs, "worker process", "worker processes")
-			.text);
+		text_counted(p.jobs, "worker process", "worker processes").text,
+		p.jobs_max > p.jobs ? ", more where that pays" : "");
 	if (p.access_tokens > 0)
 		cli_say(cli, "  %s revoked at the cut-over",
 			text_counted(p.access_tokens, "access token is",

@@ -11,7 +11,7 @@
 
 struct rotate_flags {
 	bool dry_run;
-	int64_t batch_size, jobs; /* 0: the configuration's */
+	int64_t batch_size, jobs; /* 0: the configuration's; OPT_WORD: auto */
 	const char *reason;       /* NULL: none */
 	int64_t grace;            /* seconds; -1: the configuration's */
 	bool skip_quarantined;
@@ -25,8 +25,8 @@ struct rotate_flags {
 	 "rows in one transaction, 1 to 10000 (default 1000)",                 \
 	 .min = 1, .max = 10000},                                              \
 	{"jobs", 0, OPT_INT, offsetof(type, member.jobs), "N",                 \
-	 "worker processes, 1 to 64 (default: one a core)",                    \
-	 .min = 1, .max = 64}
+	 "worker processes, 1 to 64 (default auto: as many as pay)",           \
+	 .min = 1, .max = 64, .word = "auto"}
 
 #define ROTATE_SKIP_OPTION(type, member)                                       \
 	{"skip-quarantined", 0, OPT_FLAG,                                      \

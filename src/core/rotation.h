@@ -14,6 +14,7 @@
 #define BATCH_DEFAULT 1000
 #define BATCH_MAX 10000
 #define JOBS_MAX 64
+#define JOBS_AUTO_MAX 32 /* unasked */
 
 struct rotation_leg {
 	struct leg_row row;
@@ -27,7 +28,7 @@ struct rotation_run {
 	struct rotation_leg leg[KT_ROTATION_LEGS_MAX];
 	int64_t fence;
 	int64_t batch_size;
-	int jobs;
+	int jobs, jobs_max;    /* to begin with; what it may come to */
 	bool end_grace;        /* do not wait for it */
 	bool skip_quarantined; /* prove the good rows beside bad ones */
 	struct kt_progress progress;
@@ -105,7 +106,7 @@ enum kt_err rotation_count(struct kt_vault *vault, enum store_query which,
 			   int64_t *ret);
 
 /* Removes one row whose other is known to be good. Its own MAC does not matter
- * any more: it goes as it is. KT_ERR_NOT_FOUND. */
+ * any more: it goes as it is. KT_OK when it has gone with its secret. */
 enum kt_err rotation_remove_row(struct store *store, const struct kt_id *key,
 				const struct kt_id *subject);
 

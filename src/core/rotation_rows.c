@@ -79,8 +79,9 @@ static enum kt_err is_unchanged(struct store *store,
 	return KT_OK;
 }
 
+/* unchanged: it is known that the row is as it was read. */
 static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
-			      const struct rewrap_item *item)
+			      const struct rewrap_item *item, bool unchanged)
 {
 	struct store *store = sweep->run->vault->store;
 	struct wrap_row twin = {
@@ -88,9 +89,9 @@ static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
 		.subject = row->subject,
 		.blob = item->out,
 	};
-	bool unchanged = false;
 
-	TRY(is_unchanged(store, row, &unchanged));
+	if (!unchanged)
+		TRY(is_unchanged(store, row, &unchanged));
 	if (!unchanged)
 		return KT_OK;
 	CRASH_POINT("stage.row");
@@ -101,20 +102,44 @@ static enum kt_err store_twin(struct sweep *sweep, const struct wrap_row *row,
 static enum kt_err commit_staged(struct sweep *sweep, struct sweep_batch *batch)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	bool stands = false;
 
 	TRY(run_begin(sweep->run, &tx));
 	TRY(run_refuse_compromised(sweep->run));
 	CRASH_POINT("stage.begun");
+	TRY(sweep_batch_stands(sweep, batch, &stands));
 	for (size_t i = 0; i < batch->rewrap.count; i++) {
 		if (batch->rewrap.items[i].err == KT_OK)
 			TRY(store_twin(sweep, &batch->rows[i],
-				       &batch->rewrap.items[i]));
+				       &batch->rewrap.items[i], stands));
 	}
 	TRY(store_faults(sweep, batch));
 	sweep->leg->row.stage_cursor = batch->last;
 	TRY(store_update(sweep->run->vault->store, ROW_LEG, &sweep->leg->row));
 	CRASH_POINT("stage.cursor");
 	return store_commit(&tx);
+}
+
+/* Rows under the old key, and those of them without a twin. To look each of
+ * them up costs as much as to stage some: not where there is no twin at all. */
+static enum kt_err count_leg(struct rotation_run *run,
+			     const struct rotation_leg *leg, int64_t *ret_total,
+			     int64_t *ret_missing)
+{
+	int64_t total, twins, missing;
+
+	TRY(rotation_count(run->vault, Q_WRAP_COUNT, &leg->old_key.id, NULL,
+			   &total));
+	TRY(rotation_count(run->vault, Q_WRAP_COUNT, &leg->new_key.id, NULL,
+			   &twins));
+	missing = total;
+	if (twins > 0)
+		TRY(rotation_count(run->vault, Q_WRAP_MISSING_COUNT,
+				   &leg->old_key.id, &leg->new_key.id,
+				   &missing));
+	*ret_total = total;
+	*ret_missing = missing;
+	return KT_OK;
 }
 
 static enum kt_err stage_leg(struct rotation_run *run, struct rotation_leg *leg,
@@ -131,12 +156,9 @@ static enum kt_err stage_leg(struct rotation_run *run, struct rotation_leg *leg,
 	};
 	int64_t missing;
 
-	TRY(rotation_count(run->vault, Q_WRAP_MISSING_COUNT, &leg->old_key.id,
-			   &leg->new_key.id, &missing));
+	TRY(count_leg(run, leg, &sweep.total, &missing));
 	if (missing == 0)
 		return KT_OK;
-	TRY(rotation_count(run->vault, Q_WRAP_COUNT, &leg->old_key.id, NULL,
-			   &sweep.total));
 	sweep.done = sweep.total - missing;
 	return sweep_run(&sweep);
 }
@@ -186,15 +208,9 @@ static enum kt_err refuse_faults(struct rotation_run *run)
 enum kt_err rotation_remove_row(struct store *store, const struct kt_id *key,
 				const struct kt_id *subject)
 {
-	CLEANUP(query_donep) struct query *query = NULL;
-	struct wrap_row row = {0};
-	enum kt_err err;
+	int64_t removed;
 
-	TRY(query_start(store, Q_WRAP, &query, "bb", key, subject));
-	err = query_next(query, &row);
-	if (err != KT_OK && err != KT_ERR_INTEGRITY)
-		return err;
-	return store_remove(store, ROW_WRAP, &row);
+	return store_exec(store, S_WRAP_DELETE, &removed, "bb", key, subject);
 }
 
 /* A new row that does not hold the same key, or whose MAC is wrong, is taken
@@ -205,16 +221,11 @@ static enum kt_err drop_bad_twins(struct sweep *sweep,
 {
 	for (size_t i = 0; i < batch->fault_count; i++) {
 		const struct sweep_fault *fault = &batch->faults[i];
-		enum kt_err err;
 
 		if (!id_equal(&fault->wrapping_key, &sweep->leg->new_key.id))
 			continue;
-		err = rotation_remove_row(sweep->run->vault->store,
-					  &fault->wrapping_key,
-					  &fault->subject);
-		if (err !=
-		    KT_ERR_NOT_FOUND) /* deleted since, with its secret */
-			TRY(err);
+		TRY(rotation_remove_row(sweep->run->vault->store,
+					&fault->wrapping_key, &fault->subject));
 	}
 	return KT_OK;
 }
@@ -269,17 +280,20 @@ static enum kt_err prove_beside_faults(struct rotation_run *run)
 	return KT_OK;
 }
 
-/* Wraps what has no twin: first from the cursor on, then, should rows have
- * come before it, from the beginning. */
-static enum kt_err stage_all(struct rotation_run *run)
+/* Wraps what has no twin, from the cursor on. */
+static enum kt_err stage_on(struct rotation_run *run)
 {
-	static const struct kt_id start;
-
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(stage_leg(run, &run->leg[i],
 			      &run->leg[i].row.stage_cursor));
-	if (!run->skip_quarantined)
-		TRY(refuse_faults(run));
+	return run->skip_quarantined ? KT_OK : refuse_faults(run);
+}
+
+/* From the beginning, should rows have come before the cursor. */
+static enum kt_err stage_again(struct rotation_run *run)
+{
+	static const struct kt_id start;
+
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(stage_leg(run, &run->leg[i], &start));
 	if (run->skip_quarantined)
@@ -316,15 +330,28 @@ static enum kt_err stamp_complete(struct rotation_run *run,
 
 enum kt_err rotation_stage(struct rotation_run *run)
 {
+	enum kt_err err = KT_ERR_CONFLICT;
+
 	TRY(clear_faults(run));
-	TRY(stage_all(run));
+	TRY(stage_on(run));
+	if (!run->skip_quarantined)
+		err = stamp_complete(run, EVENT_STAGED);
+	if (err != KT_ERR_CONFLICT)
+		return err;
+	TRY(stage_again(run));
 	return stamp_complete(run, EVENT_STAGED);
 }
 
 enum kt_err rotation_verify(struct rotation_run *run)
 {
+	int64_t missing;
+
 	TRY(clear_faults(run));
-	TRY(stage_all(run));
+	TRY(rotation_missing(run, &missing));
+	if (missing > 0) {
+		TRY(stage_on(run));
+		TRY(stage_again(run));
+	}
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(verify_leg(run, &run->leg[i]));
 	return stamp_complete(run, EVENT_VERIFIED);

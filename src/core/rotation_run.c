@@ -10,13 +10,21 @@
 #include "base/text.h"
 #include "core/rotation.h"
 
+static int processors(void)
+{
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return count < 1               ? 1
+	       : count > JOBS_AUTO_MAX ? JOBS_AUTO_MAX
+				       : (int)count;
+}
+
 enum kt_err rotation_options(const struct kt_rotate_options *options,
 			     struct rotation_run *run)
 {
 	static const struct kt_rotate_options defaults;
 	const struct kt_rotate_options *o =
 		options != NULL ? options : &defaults;
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (o->batch_size < 0 || o->batch_size > BATCH_MAX)
 		return err_raise(KT_ERR_USAGE,
@@ -29,11 +37,8 @@ enum kt_err rotation_options(const struct kt_rotate_options *options,
 		return err_raise(KT_ERR_USAGE, "negative grace time");
 	run->batch_size = o->batch_size > 0 ? o->batch_size : BATCH_DEFAULT;
 	run->skip_quarantined = o->skip_quarantined;
-	run->jobs = o->jobs;
-	if (run->jobs == 0)
-		run->jobs = cores < 1          ? 1
-			    : cores > JOBS_MAX ? JOBS_MAX
-					       : (int)cores;
+	run->jobs = o->jobs > 0 ? o->jobs : processors();
+	run->jobs_max = o->jobs > 0 ? o->jobs : JOBS_AUTO_MAX;
 	return KT_OK;
 }
 

@@ -40,6 +40,7 @@ enum kt_err kt_rotation_plan(struct kt_vault *vault, enum kt_rotation_kind kind,
 	plan.new_version = latest.version + 1;
 	plan.batch_size = run.batch_size;
 	plan.jobs = run.jobs;
+	plan.jobs_max = run.jobs_max;
 	for (size_t i = 0; i < plan.legs; i++) {
 		struct count_row rows;
 

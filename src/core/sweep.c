@@ -65,8 +65,8 @@ static enum kt_err on_token(const struct key_row *key,
 	return KT_OK;
 }
 
-static enum kt_err rewrap_key(struct kt_vault *vault, const struct key_row *key,
-			      struct rewrap_key *ret)
+enum kt_err sweep_rewrap_key(struct kt_vault *vault, const struct key_row *key,
+			     struct rewrap_key *ret)
 {
 	struct rewrap_key about = {0};
 	struct key_row master;
@@ -100,12 +100,15 @@ static enum kt_err start_workers(struct pipe *pipe)
 	};
 	enum kt_err err;
 
-	TRY(rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
+	if (params.processes > 0)
+		params.processes_max = (unsigned)sweep->run->jobs_max;
+	TRY(sweep_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
 	if (sweep->op == REWRAP_TRY) {
 		params.new_key = params.old_key;
 		params.new_key.temporary = true;
 	} else {
-		TRY(rewrap_key(vault, &sweep->leg->new_key, &params.new_key));
+		TRY(sweep_rewrap_key(vault, &sweep->leg->new_key,
+				     &params.new_key));
 	}
 	err = rewrap_start(&params, &pipe->rewrap);
 	if (err == KT_ERR_NOT_FOUND) /* its row is there: the token lacks it */
@@ -136,44 +139,55 @@ static void add_fault(struct sweep_batch *batch, const struct wrap_row *row,
 	text_cut(fault->reason, sizeof(fault->reason), reason);
 }
 
-/* A proof needs both blobs: the row that was read is the new one, its twin is
- * read beside it. */
-static enum kt_err add_twin(struct sweep *sweep, struct sweep_batch *batch,
-			    const struct wrap_row *row,
-			    struct rewrap_item *item)
+/* Reads on in the rows under the old key, which a proof compares with. Both
+ * queries give the same subjects, in one view of the database. */
+static enum kt_err next_twin(struct query *twins, const struct wrap_row *row,
+			     struct wrap_row *ret)
 {
-	struct wrap_row twin;
-	enum kt_err err =
-		query_one(sweep->run->vault->store, Q_WRAP, &twin, "bb",
-			  &sweep->leg->old_key.id, &row->subject);
+	enum kt_err err = query_next(twins, ret);
 
-	if (err == KT_ERR_INTEGRITY) {
-		twin.wrapping_key = sweep->leg->old_key.id;
-		twin.subject = row->subject;
-		add_fault(batch, &twin, kt_err_detail());
-		return KT_OK;
-	}
-	if (err == KT_ERR_NOT_FOUND) /* deleted since, with its secret */
-		return KT_OK;
-	TRY(err);
-	item->in = twin.blob;
-	item->out = row->blob;
-	batch->rewrap.count++;
-	return KT_OK;
+	if (err == KT_ERR_NOT_FOUND ||
+	    (err == KT_OK && !id_equal(&ret->subject, &row->subject)))
+		return err_raise(KT_ERR_FAILED,
+				 "the rows under two keys do not pair");
+	return err;
 }
 
-static enum kt_err add_row(struct sweep *sweep, struct sweep_batch *batch,
-			   const struct wrap_row *row)
+static void add_item(struct sweep_batch *batch, const struct wrap_row *row,
+		     const struct blob *in, const struct blob *out)
 {
 	struct rewrap_item *item = &batch->rewrap.items[batch->rewrap.count];
 
-	memset(item, 0, sizeof(*item));
+	batch->rows[batch->rewrap.count++] = *row;
 	item->subject = row->subject;
-	batch->rows[batch->rewrap.count] = *row;
-	if (sweep->op == REWRAP_PROVE)
-		return add_twin(sweep, batch, row, item);
-	item->in = row->blob;
-	batch->rewrap.count++;
+	item->in = *in;
+	item->out.len = 0;
+	if (out != NULL)
+		item->out = *out;
+	item->err = KT_OK;
+	item->reason[0] = '\0';
+}
+
+/* A row that was read, with what came of its check. */
+static enum kt_err add_row(struct sweep_batch *batch, struct query *twins,
+			   const struct wrap_row *row, enum kt_err checked)
+{
+	struct wrap_row twin = {0};
+	enum kt_err err;
+
+	if (checked != KT_OK)
+		add_fault(batch, row, kt_err_detail());
+	if (twins == NULL) {
+		if (checked == KT_OK)
+			add_item(batch, row, &row->blob, NULL);
+		return KT_OK;
+	}
+	err = next_twin(twins, row, &twin);
+	if (err == KT_OK && checked == KT_OK)
+		add_item(batch, row, &twin.blob, &row->blob);
+	if (err != KT_ERR_INTEGRITY || checked != KT_OK)
+		return err == KT_ERR_INTEGRITY ? KT_OK : err;
+	add_fault(batch, &twin, kt_err_detail());
 	return KT_OK;
 }
 
@@ -191,35 +205,75 @@ static enum kt_err start_query(struct pipe *pipe, struct query **ret)
 			   &pipe->after, sweep->run->batch_size);
 }
 
-/* Reads the next batch. A row whose MAC is wrong becomes a fault, the rest go
- * on. */
-static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
+static enum kt_err start_twins(struct pipe *pipe, struct query **ret)
+{
+	struct sweep *sweep = pipe->sweep;
+
+	if (sweep->op != REWRAP_PROVE)
+		return KT_OK;
+	return query_start(sweep->run->vault->store, Q_WRAPS_TWINNED, ret,
+			   "bbbi", &sweep->leg->old_key.id,
+			   &sweep->leg->new_key.id, &pipe->after,
+			   sweep->run->batch_size);
+}
+
+static enum kt_err read_changes(const struct sweep *sweep, int64_t *ret)
+{
+	struct count_row changes;
+
+	TRY(query_one(sweep->run->vault->store, Q_CHANGES, &changes, ""));
+	*ret = changes.n;
+	return KT_OK;
+}
+
+enum kt_err sweep_batch_stands(const struct sweep *sweep,
+			       const struct sweep_batch *batch, bool *ret)
+{
+	int64_t changes;
+
+	TRY(read_changes(sweep, &changes));
+	*ret = changes == batch->changes;
+	return KT_OK;
+}
+
+/* A row whose MAC is wrong becomes a fault, the rest go on. */
+static enum kt_err read_rows(struct pipe *pipe, struct sweep_batch *batch,
+			     size_t *ret_read)
 {
 	CLEANUP(query_donep) struct query *query = NULL;
+	CLEANUP(query_donep) struct query *twins = NULL;
 	struct wrap_row row = {0};
-	size_t read = 0;
 	enum kt_err err;
 
-	batch->rewrap.count = batch->fault_count = 0;
-	batch->rewrap.op = pipe->sweep->op;
-	batch->rewrap.user = batch;
 	TRY(start_query(pipe, &query));
+	TRY(start_twins(pipe, &twins));
 	while ((err = query_next(query, &row)) == KT_OK ||
 	       err == KT_ERR_INTEGRITY) {
 		if (memcmp(&row.subject, &pipe->after, KT_ID_LEN) <= 0)
 			return err_raise(KT_ERR_INTEGRITY,
 					 "rows of wraps are out of order");
 		pipe->after = batch->last = row.subject;
-		read++;
-		if (err == KT_ERR_INTEGRITY)
-			add_fault(batch, &row, kt_err_detail());
-		else
-			TRY(add_row(pipe->sweep, batch, &row));
+		TRY(add_row(batch, twins, &row, err));
+		++*ret_read;
 	}
-	if (err != KT_ERR_NOT_FOUND)
-		return err;
+	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
+}
+
+/* Reads the next batch, all of it in one view of the database. */
+static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
+{
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	struct sweep *sweep = pipe->sweep;
+	size_t read = 0;
+
+	batch->rewrap.count = batch->fault_count = 0;
+	batch->rewrap.op = sweep->op;
+	batch->rewrap.user = batch;
+	TRY(store_begin(sweep->run->vault->store, STORE_READ, &tx));
+	TRY(read_changes(sweep, &batch->changes));
+	TRY(read_rows(pipe, batch, &read));
 	CRASH_POINT("sweep.read");
-	pipe->at_end = read < (size_t)pipe->sweep->run->batch_size;
+	pipe->at_end = read < (size_t)sweep->run->batch_size;
 	return KT_OK;
 }
 

@@ -23,6 +23,7 @@ struct sweep_batch {
 	struct sweep_fault *faults;
 	size_t fault_count;
 	struct kt_id last; /* the subject the batch ends with */
+	int64_t changes;   /* Q_CHANGES, before the batch was read */
 };
 
 struct sweep {
@@ -38,6 +39,15 @@ struct sweep {
 	enum kt_err (*commit)(struct sweep *sweep, struct sweep_batch *batch);
 	void *arg; /* commit's */
 };
+
+/* What the workers need to find a key that wraps. */
+enum kt_err sweep_rewrap_key(struct kt_vault *vault, const struct key_row *key,
+			     struct rewrap_key *ret);
+
+/* In commit(), for its transaction: whether nobody else has committed since the
+ * batch was read, so that its rows are what they were. */
+enum kt_err sweep_batch_stands(const struct sweep *sweep,
+			       const struct sweep_batch *batch, bool *ret);
 
 /* Runs to the end of the rows. KT_ERR_INTERRUPTED after committing what was
  * under way. */

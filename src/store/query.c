@@ -32,6 +32,7 @@ static const struct {
 	[Q_WRAPS_AFTER] = {"bbi", ROW_WRAP},
 	[Q_WRAPS_MISSING] = {"bbbi", ROW_WRAP},
 	[Q_WRAPS_TWINS] = {"bbbi", ROW_WRAP},
+	[Q_WRAPS_TWINNED] = {"bbbi", ROW_WRAP},
 	[Q_WRAP_COUNT] = {"b", ROW_COUNT},
 	[Q_WRAP_MISSING_COUNT] = {"bb", ROW_COUNT},
 	[Q_PROJECT] = {"b", ROW_PROJECT},
@@ -59,12 +60,12 @@ static const struct {
 	[Q_AUDIT_FROM] = {"ii", ROW_AUDIT},
 	[Q_AUDIT_HEAD] = {"", ROW_AUDIT_HEAD},
 	[Q_CHECKPOINTS] = {"", ROW_CHECKPOINT},
+	[Q_CHANGES] = {"", ROW_COUNT},
 };
 
 static const char *const statement_args[STORE_STATEMENT_MAX_] = {
-	[S_WRAPS_DELETE_SUBJECT] = "b",
-	[S_VERSIONS_DELETE] = "b",
-	[S_FAULTS_DELETE] = "b",
+	[S_WRAP_DELETE] = "bb",    [S_WRAPS_DELETE_SUBJECT] = "b",
+	[S_VERSIONS_DELETE] = "b", [S_FAULTS_DELETE] = "b",
 	[S_LEASE_RENEW] = "ii",
 };
 

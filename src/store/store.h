@@ -112,6 +112,8 @@ enum store_query {
 			  * subject has none under new */
 	Q_WRAPS_TWINS,   /* bbbi old new after n : wraps under new whose
 			  * subject has one under old too */
+	Q_WRAPS_TWINNED, /* bbbi old new after n : the same subjects' wraps
+			  * under old */
 	Q_WRAP_COUNT,    /* b wrapping_key : count */
 	Q_WRAP_MISSING_COUNT,  /* bb old new : count */
 	Q_PROJECT,             /* b id : project */
@@ -139,6 +141,9 @@ enum store_query {
 	Q_AUDIT_FROM,          /* ii first n : audit, oldest first */
 	Q_AUDIT_HEAD,          /* - : audit head */
 	Q_CHECKPOINTS,         /* - : checkpoints, by seq */
+	Q_CHANGES,             /* - : count; the same as before only where
+				* nobody but this handle has committed since. A
+				* driver that cannot tell never repeats one */
 	STORE_QUERY_MAX_
 };
 
@@ -161,6 +166,7 @@ enum kt_err query_one(struct store *store, enum store_query which, void *row,
 
 /* Statements that change many rows; *ret_changed is their number. */
 enum store_statement {
+	S_WRAP_DELETE,          /* bb wrapping_key subject; whatever its MAC */
 	S_WRAPS_DELETE_SUBJECT, /* b subject */
 	S_VERSIONS_DELETE,      /* b secret */
 	S_FAULTS_DELETE,        /* b rotation */

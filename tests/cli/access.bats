@@ -293,7 +293,7 @@ arguments_of() {
 	completion | help | version) echo free ;;
 	init) echo "--store $PLACE/other.db --config $PLACE/other.yaml \
 		--token pkcs11:token=test --module $MODULE" ;;
-	status | doctor | 'project list' | 'access list') ;;
+	status | doctor | 'project list' | 'access list' | 'token bench') ;;
 	'master list' | 'rotation list' | 'audit list' | 'audit verify') ;;
 	'master verify' | 'master resume' | 'backup list') ;;
 	'project create') echo new ;;

@@ -187,6 +187,9 @@ plan() {
 	plan
 	assert_line --partial 'batches of 7, 3 worker processes'
 	assert_line --partial 'for 5 h'
+	plan --jobs auto
+	assert_line --partial 'batches of 7, '
+	assert_line --partial 'worker processes, more where that pays'
 	plan --batch-size 9 --jobs 1 --grace 2d
 	assert_line --partial 'batches of 9, 1 worker process'
 	assert_line --partial 'for 2 d'

@@ -83,7 +83,7 @@ static void check_item(enum rewrap_op op, const struct rewrap_item *item)
 static void result(enum rewrap_op op, struct wire *in, struct wire *out)
 {
 	struct rewrap_item items[ITEMS];
-	struct rewrap_batch batch = {op, ITEMS, items, NULL};
+	struct rewrap_batch batch = {.op = op, .count = ITEMS, .items = items};
 
 	memset(items, 0, sizeof(items));
 	for (size_t i = 0; i < ITEMS; i++)

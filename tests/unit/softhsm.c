@@ -80,6 +80,11 @@ void softhsm_start(struct softhsm *hsm)
 	require(setenv("SOFTHSM2_CONF", path, 1) == 0, "setenv");
 	softhsm_add_token(hsm, SOFTHSM_LABEL);
 
+	softhsm_describe(hsm);
+}
+
+void softhsm_describe(struct softhsm *hsm)
+{
 	snprintf(hsm->runtime_dir, sizeof(hsm->runtime_dir), "%s/run",
 		 hsm->folder);
 	snprintf(hsm->uri, sizeof(hsm->uri), "pkcs11:token=%s", SOFTHSM_LABEL);

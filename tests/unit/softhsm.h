@@ -25,6 +25,10 @@ struct softhsm {
  * failure ends the test program: no test can do without. */
 void softhsm_start(struct softhsm *hsm);
 
+/* Fills the rest in from the folder's name: for a program that was started by
+ * the one that made it. */
+void softhsm_describe(struct softhsm *hsm);
+
 /* One more token; labels may repeat. */
 void softhsm_add_token(struct softhsm *hsm, const char *label);
 

@@ -154,6 +154,10 @@ static void wraps_come_back(void **state)
 	       (&under_new));
 	EXPECT_NONE(s, ROW_WRAP, Q_WRAPS_TWINS,
 		    ("bbbi", &old, &new, &subject, n));
+	EXPECT(s, ROW_WRAP, Q_WRAPS_TWINNED, ("bbbi", &old, &new, &zero, n),
+	       (&under_old[1]));
+	EXPECT_NONE(s, ROW_WRAP, Q_WRAPS_TWINNED,
+		    ("bbbi", &old, &new, &subject, n));
 	EXPECT_COUNT(s, Q_WRAP_COUNT, ("b", &old), 3);
 	EXPECT_COUNT(s, Q_WRAP_MISSING_COUNT, ("bb", &old, &new), 2);
 
@@ -165,6 +169,44 @@ static void wraps_come_back(void **state)
 	assert_int_equal(changed, 2);
 	assert_int_equal(count_of(s, 1), 1);
 	assert_int_equal(count_of(s, 2), 0);
+	subject = id_of(12);
+	for (int64_t left = 1; left >= 0; left--) {
+		assert_ok(store_exec(s, S_WRAP_DELETE, &changed, "bb", &old,
+				     &subject));
+		assert_int_equal(changed, left);
+	}
+	assert_int_equal(count_of(s, 1), 0);
+}
+
+static int64_t changes(struct store *store)
+{
+	struct count_row row = {0};
+
+	queried[Q_CHANGES] = true;
+	assert_ok(query_one(store, Q_CHANGES, &row, ""));
+	return row.n;
+}
+
+/* Inside of a transaction and outside, at the moment it is asked. */
+static void only_what_others_commit_is_a_change(void **state)
+{
+	struct fixture *fixture = *state;
+	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
+	CLEANUP(store_closep)
+	struct store *other = fixture_connect(fixture, 0);
+	struct project_row project = project_of(20, "ours");
+	int64_t before = changes(fixture->store);
+
+	insert(fixture->store, ROW_PROJECT, &project);
+	assert_int_equal(changes(fixture->store), before);
+	project = project_of(21, "theirs");
+	insert(other, ROW_PROJECT, &project);
+	assert_ok(store_begin(fixture->store, STORE_WRITE, &tx));
+	assert_int_not_equal(changes(fixture->store), before);
+	before = changes(fixture->store);
+	project = project_of(22, "again ours");
+	insert(fixture->store, ROW_PROJECT, &project);
+	assert_int_equal(changes(fixture->store), before);
 }
 
 static void projects_and_secrets_come_back(void **state)
@@ -673,6 +715,7 @@ int main(void)
 		TEST(vault_lease_and_audit_come_back),
 		TEST(keys_come_back),
 		TEST(wraps_come_back),
+		TEST(only_what_others_commit_is_a_change),
 		TEST(projects_and_secrets_come_back),
 		TEST(versions_come_back),
 		TEST(access_tokens_come_back),

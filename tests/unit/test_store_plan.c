@@ -106,6 +106,7 @@ static void twins_are_found_by_the_primary_key(void **state)
 	static const enum store_query batches[] = {
 		Q_WRAPS_MISSING,
 		Q_WRAPS_TWINS,
+		Q_WRAPS_TWINNED,
 		Q_WRAP_MISSING_COUNT,
 	};
 	char plan[2048];

@@ -36,6 +36,9 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 	[Q_WRAPS_TWINS] = "SELECT %c FROM wraps AS w"
 			  " WHERE wrapping_key = ?2 AND subject > ?3"
 			  " AND " TWIN("?1") " ORDER BY subject LIMIT ?4",
+	[Q_WRAPS_TWINNED] = "SELECT %c FROM wraps AS w"
+			    " WHERE wrapping_key = ?1 AND subject > ?3"
+			    " AND " TWIN("?2") " ORDER BY subject LIMIT ?4",
 	[Q_WRAP_COUNT] = "SELECT count(*) FROM wraps WHERE wrapping_key = ?1",
 	[Q_WRAP_MISSING_COUNT] = "SELECT count(*) FROM wraps AS w"
 				 " WHERE wrapping_key = ?1 AND NOT " TWIN("?2"),
@@ -77,9 +80,12 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 			 " ORDER BY seq LIMIT ?2",
 	[Q_AUDIT_HEAD] = "SELECT %c FROM audit_head",
 	[Q_CHECKPOINTS] = "SELECT %c FROM checkpoints ORDER BY seq",
+	[Q_CHANGES] = "PRAGMA data_version",
 };
 
 static const char *const statements[STORE_STATEMENT_MAX_] = {
+	[S_WRAP_DELETE] = ("DELETE FROM wraps"
+			   " WHERE wrapping_key = ?1 AND subject = ?2"),
 	[S_WRAPS_DELETE_SUBJECT] = "DELETE FROM wraps WHERE subject = ?1",
 	[S_VERSIONS_DELETE] = "DELETE FROM versions WHERE secret = ?1",
 	[S_FAULTS_DELETE] = "DELETE FROM faults WHERE rotation = ?1",

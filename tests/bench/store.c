@@ -1,51 +1,21 @@
 /*
- * What the store adds to SQLite: rows per second of staging wraps in batches
- * (read 1000 that lack a twin, insert their twins, commit), by the store and
- * by a bare loop over prepared statements with the same SQL and settings on
- * the same schema. The seal is a no-op: it is the engine's to pay. Argument:
- * rows, 200000 when there is none.
+ * What the store adds to SQLite: staging wraps in batches (read 1000 that lack
+ * a twin, insert their twins, commit), by the store and by a bare loop over
+ * prepared statements with the same SQL and settings on the same schema. The
+ * seal is a no-op: it is the engine's to pay.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <sqlite3.h>
 
-#include "base/clock.h"
-#include "base/file.h"
+#include "base/bytes.h"
 #include "base/text.h"
 #include "store/store.h"
+#include "tests/bench/bench.h"
 
 #define BATCH 1000
-#define ROWS_MAX 10000000
-
-struct span {
-	int64_t ms, cpu_us;
-};
-
-static struct span now(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return (struct span){
-		clock_monotonic_ms(),
-		(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
-			usage.ru_utime.tv_usec + usage.ru_stime.tv_usec,
-	};
-}
-
-static void report(const char *what, struct span since, int64_t rows)
-{
-	struct span end = now();
-	double ms = (double)(end.ms - since.ms);
-
-	printf("%-8s %9.0f rows/s  %6.2f us/row of processor\n", what,
-	       (double)rows * 1000 / (ms > 0 ? ms : 1),
-	       (double)(end.cpu_us - since.cpu_us) / (double)rows);
-}
 
 static enum kt_err seal(void *arg, enum row_type type, void *row)
 {
@@ -233,22 +203,6 @@ static bool stage_by_hand(struct raw *raw, struct wrap_row *rows)
 	return good;
 }
 
-static enum kt_err bench_hand(const struct store_info *info, int64_t rows,
-			      struct wrap_row *batch)
-{
-	struct raw raw = {0};
-	struct span start;
-	bool good = raw_open(&raw, info->path, info->synchronous);
-
-	start = now();
-	good = good && stage_by_hand(&raw, batch);
-	report("by hand", start, rows);
-	sqlite3_finalize(raw.read);
-	sqlite3_finalize(raw.add);
-	sqlite3_close(raw.sq);
-	return good ? KT_OK : err_raise(KT_ERR_STORE, "the bare loop failed");
-}
-
 static enum kt_err expect_all(struct store *store, int64_t rows)
 {
 	struct kt_id new = id_of(2);
@@ -274,15 +228,41 @@ static enum kt_err undo_by_hand(const char *path)
 	return good ? KT_OK : err_raise(KT_ERR_STORE, "the twins stay");
 }
 
+static enum kt_err by_hand(const struct store_info *info, int64_t rows,
+			   struct wrap_row *batch)
+{
+	struct raw raw = {0};
+	bool good = raw_open(&raw, info->path, info->synchronous);
+	struct span begin = span_now();
+
+	good = good && stage_by_hand(&raw, batch);
+	begin = span_since(begin);
+	figure_print("hand", (double)rows, begin.us, begin.cpu_us);
+	sqlite3_finalize(raw.read);
+	sqlite3_finalize(raw.add);
+	sqlite3_close(raw.sq);
+	return good ? KT_OK : err_raise(KT_ERR_STORE, "the bare loop failed");
+}
+
+static enum kt_err by_store(struct store *store, int64_t rows,
+			    struct wrap_row *batch)
+{
+	struct span begin = span_now();
+
+	TRY(stage_by_store(store, batch));
+	begin = span_since(begin);
+	figure_print("store", (double)rows, begin.us, begin.cpu_us);
+	return expect_all(store, rows);
+}
+
 /* By hand, then the twins are deleted again, then by the store. */
-static enum kt_err bench(const char *path, int64_t rows)
+static enum kt_err both(const char *path, int64_t rows)
 {
 	CLEANUP(store_discardp) struct store *store = NULL;
 	CLEANUP(freep)
 	struct wrap_row *batch = calloc(BATCH + 1, sizeof(*batch));
 	struct store_sealer sealer = {seal, check, NULL};
 	struct store_info info;
-	struct span start;
 
 	if (batch == NULL)
 		return err_memory();
@@ -290,34 +270,46 @@ static enum kt_err bench(const char *path, int64_t rows)
 	store_set_sealer(store, &sealer);
 	TRY(fill(store, rows));
 	TRY(store_info(store, &info));
-	printf("%s, %s, synchronous %s, %lld rows\n", info.library,
-	       info.journal_mode, info.synchronous, (long long)rows);
-	TRY(bench_hand(&info, rows, batch));
+	child_ready();
+	TRY(by_hand(&info, rows, batch));
 	TRY(expect_all(store, rows));
 	TRY(undo_by_hand(info.path));
-	start = now();
-	TRY(stage_by_store(store, batch));
-	report("store", start, rows);
-	return expect_all(store, rows);
+	return by_store(store, rows, batch);
 }
 
-int main(int argc, char **argv)
+/* store ROWS */
+static enum kt_err store_role(int argc, char **argv)
 {
-	char dir[] = "/tmp/kt-bench-XXXXXX";
-	char path[64];
-	long long rows = 200000;
-	enum kt_err err = KT_OK;
+	char path[160];
+	long long rows;
 
-	if (argc > 1)
-		err = text_to_int(argv[1], 1, ROWS_MAX, "rows", &rows);
-	if (err == KT_OK && mkdtemp(dir) == NULL)
-		err = err_errno("mkdtemp");
-	if (err == KT_OK) {
-		snprintf(path, sizeof(path), "%s/bench.db", dir);
-		err = bench(path, rows);
-		rmdir(dir);
+	if (argc != 1)
+		return err_raise(KT_ERR_USAGE, "store ROWS");
+	TRY(text_to_int(argv[0], 1, 10000000, "rows", &rows));
+	snprintf(path, sizeof(path), "%s/bench.db", place.hsm.folder);
+	return both(path, rows);
+}
+
+const struct role store_roles[] = {{"store", store_role}, {NULL, NULL}};
+
+enum kt_err section_store(int64_t rows)
+{
+	struct series hand = {0}, store = {0};
+	struct figures figures;
+	struct span limit;
+	char count[24];
+	const char *const arguments[] = {"store", count, NULL};
+
+	snprintf(count, sizeof(count), "%lld", (long long)rows);
+	for (int i = 0; i < place.repeats && rows <= 300000; i++) {
+		TRY(child_run(1, arguments, &figures));
+		series_add(&hand, figure_find(&figures, "hand"));
+		series_add(&store, figure_find(&figures, "store"));
 	}
-	if (err != KT_OK)
-		fprintf(stderr, "bench_store: %s\n", kt_err_detail());
-	return kt_err_exit_status(err);
+	if (hand.count == 0)
+		return KT_OK;
+	limit = series_median(&hand);
+	report_figure("store: staging without a token", rows,
+		      series_median(&store), &limit);
+	return KT_OK;
 }
