@@ -4,7 +4,7 @@
 #include "hsm/pace.h"
 
 #define PIECE_US 50000 /* of work: short beside a wait for the last piece */
-#define PIECE_FIRST 2 /* nothing is known yet */
+#define PIECE_FIRST 2  /* nothing is known yet */
 #define PIECE_MAX 250
 
 #define MEASURE_US 150000
