@@ -84,8 +84,8 @@ static const char *const queries[STORE_QUERY_MAX_] = {
 };
 
 static const char *const statements[STORE_STATEMENT_MAX_] = {
-	[S_WRAP_DELETE] = "DELETE FROM wraps"
-			  " WHERE wrapping_key = ?1 AND subject = ?2",
+	[S_WRAP_DELETE] = ("DELETE FROM wraps"
+			   " WHERE wrapping_key = ?1 AND subject = ?2"),
 	[S_WRAPS_DELETE_SUBJECT] = "DELETE FROM wraps WHERE subject = ?1",
 	[S_VERSIONS_DELETE] = "DELETE FROM versions WHERE secret = ?1",
 	[S_FAULTS_DELETE] = "DELETE FROM faults WHERE rotation = ?1",
