@@ -18,8 +18,9 @@
 #include "hsm/pace.h"
 #include "hsm/pieces.h"
 
-/* Then it is replaced: modules leak. SoftHSM 240 bytes a key, so 23 MiB. */
-#define KEYS_PER_WORKER 100000
+/* Then it is replaced: modules leak. SoftHSM 240 bytes a key, so 5 MiB; a start
+ * costs as much as 100 keys. */
+#define KEYS_PER_WORKER 20000
 #define QUEUE_MAX 2 /* one in work, one on its way */
 #define DEPTH 4     /* batches under way, however many workers */
 

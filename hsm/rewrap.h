@@ -7,7 +7,7 @@
  *
  * Workers share a batch in pieces. One that dies or that reports token trouble
  * is replaced once per piece and the piece done again (rewrapping is
- * idempotent); workers are replaced every 100,000 keys, because modules leak.
+ * idempotent); workers are replaced every 20,000 keys, because modules leak.
  * Workers die with their parent.
  */
 #ifndef HSM_REWRAP_H

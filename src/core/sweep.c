@@ -10,6 +10,8 @@
 #include "base/crash.h"
 #include "base/text.h"
 
+#define ROWS_ALONE 100
+
 struct pipe {
 	struct sweep *sweep;
 	struct rewrap *rewrap;
@@ -47,10 +49,11 @@ static enum kt_err batch_init(struct sweep_batch *batch, size_t size)
 	return KT_OK;
 }
 
-/* Starting a process costs more than a batch of work. */
+/* For a few rows it is not worth starting a process, however slow the token. */
 static unsigned processes_for(const struct sweep *sweep)
 {
-	if (sweep->total <= sweep->run->batch_size)
+	if (sweep->total <= sweep->run->batch_size &&
+	    sweep->total <= ROWS_ALONE)
 		return 0;
 	return (unsigned)sweep->run->jobs;
 }

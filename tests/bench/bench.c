@@ -4,7 +4,7 @@
  * end within minutes.
  *
  *	bench [--rows N,N,...] [--repeat N] [--jobs N] [--only SECTION]
- *	      [--json FILE]
+ *	      [--json FILE] [--brief]
  *
  * Sections: token, store, rotation, secrets, latency. docs/performance.md
  * explains the figures.
@@ -58,6 +58,9 @@ static enum kt_err parse_option(int letter, char *value, struct plan *plan)
 	case 'o':
 		plan->only = value;
 		return KT_OK;
+	case 'b':
+		place.brief = true;
+		return parse_option('n', (char[]){"1"}, plan);
 	case 'f':
 		plan->json = value;
 		return KT_OK;
@@ -74,6 +77,7 @@ static enum kt_err parse(int argc, char **argv, struct plan *plan)
 		{"jobs", required_argument, NULL, 'j'},
 		{"only", required_argument, NULL, 'o'},
 		{"json", required_argument, NULL, 'f'},
+		{"brief", no_argument, NULL, 'b'},
 		{NULL, 0, NULL, 0},
 	};
 	int letter;

@@ -71,6 +71,7 @@ struct place {
 	char worker[4128], command[4128], bare[4128];
 	char pin_file[160];
 	int repeats;
+	bool brief; /* to see that it runs, not what it says */
 	unsigned jobs;
 };
 

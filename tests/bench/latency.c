@@ -248,10 +248,12 @@ static enum kt_err section_delay(unsigned ms)
 
 enum kt_err section_latency(int64_t rows)
 {
+	struct span limit;
+
 	TRY(section_reads(rows));
+	if (place.brief)
+		return measure(2, 1, &limit);
 	TRY(section_delay(1));
-	if (place.repeats == 1) /* in brief */
-		return KT_OK;
 	TRY(section_delay(5));
 	return section_delay(20);
 }

@@ -205,18 +205,19 @@ static enum kt_err report_raw(const char *kind, unsigned processes,
 			      unsigned threads, const struct span *one,
 			      struct span *ret)
 {
+	const int64_t rows = place.brief ? 400 : 8000;
 	struct series series = {0};
 	struct figure figure;
 	char name[48];
 
 	for (int i = 0; i < place.repeats; i++) {
-		TRY(raw_measure(kind, processes, threads, 8000, &figure));
+		TRY(raw_measure(kind, processes, threads, rows, &figure));
 		series_add(&series, &figure);
 	}
 	snprintf(name, sizeof(name), "token, %s keys, %u x %u", kind, processes,
 		 threads);
 	*ret = series_median(&series);
-	report_figure(name, 8000, *ret, one);
+	report_figure(name, rows, *ret, one);
 	return KT_OK;
 }
 

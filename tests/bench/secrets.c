@@ -258,9 +258,9 @@ static enum kt_err measure_set(struct measured *m)
 {
 	struct figures figures;
 
-	TRY(measure("raw-set", "100", &figures));
+	TRY(measure("raw-set", place.brief ? "10" : "100", &figures));
 	series_add(&m->raw_set, figure_find(&figures, "raw-set"));
-	TRY(measure("set", "100", &figures));
+	TRY(measure("set", place.brief ? "10" : "100", &figures));
 	series_add(&m->set, figure_find(&figures, "set"));
 	series_add(&m->import, figure_find(&figures, "import"));
 	return KT_OK;

@@ -389,7 +389,7 @@ static void a_worker_that_cannot_be_replaced_ends_the_batch(void **state)
 
 static void a_worker_is_replaced_when_it_has_done_enough(void **state)
 {
-	const size_t rounds = 11;
+	const size_t rounds = 3;
 	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
 	struct rewrap_item *rows = calloc(REWRAP_ITEMS_MAX + 1, sizeof(*rows));
 	struct rewrap_batch batch = {.count = REWRAP_ITEMS_MAX + 1,
