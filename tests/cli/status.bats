@@ -237,6 +237,7 @@ usage_error() {
 	run_ok bash -c 'keyturn project create api <&- >&- 2>&-'
 	run_ok keyturn project show api
 	# they are taken before anything else can take them, the wrong way round
+	# shellcheck disable=SC2016 # bash -c's own
 	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 run_ok strace -f -qq \
 		-o "$PLACE/trace" -e trace=openat bash -c \
 		'exec keyturn project show api <&- >"$0" 2>&-' "$PLACE/out"

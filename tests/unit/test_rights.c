@@ -85,8 +85,8 @@ static void a_revoked_token_fails_at_once(void **state)
 	assert_int_equal(get(f->vault, "web", "A", 0), KT_ERR_DENIED);
 }
 
-/* A project key is unwrapped again after each reload of the token: by the master
- * key version of today, not by the one it first came from. */
+/* A project key is unwrapped again after each reload of the token: by the
+ * master key version of today, not by the one it first came from. */
 static void a_reader_outlives_a_master_key(void **state)
 {
 	const struct kt_rotate_options now = {.reason = "test"};
