@@ -17,14 +17,15 @@ static const char *const on_off[] = {"on", "off", NULL};
 static const char *const gates[] = {"strict", "warn", NULL};
 
 struct init_options {
-	int recovery_wraps; /* index into on_off */
+	int recovery_wraps; /* index into on_off: enum kt_recovery */
 	int gate;           /* index into gates: enum kt_gate_level */
 };
 
 static const struct option_def init_option[] = {
 	{"recovery-wraps", 0, OPT_CHOICE,
 	 offsetof(struct init_options, recovery_wraps), "on|off",
-	 "keep a wrap of each secret's key for the administrator (default on)",
+	 "keep a wrap of each secret's key for the administrator (default on, "
+	 "off on a TPM)",
 	 .choices = on_off},
 	{"gate", 0, OPT_CHOICE, offsetof(struct init_options, gate),
 	 "strict|warn",
@@ -179,8 +180,8 @@ static enum kt_err init_run(struct cli *cli, const void *opts,
 			    const char *const *args)
 {
 	const struct init_options *o = opts;
-	const struct kt_init_options init = {.recovery_wraps =
-						     o->recovery_wraps == 0};
+	const struct kt_init_options init = {
+		.recovery_wraps = (enum kt_recovery)o->recovery_wraps};
 	struct init_paths paths = {0};
 	const struct kt_params *params;
 	struct kt_status status;
@@ -208,6 +209,7 @@ const struct command init_command = {
 		    "keyturn init --module /usr/lib/softhsm/libsofthsm2.so "
 		    "--token 'pkcs11:token=dev' --store ./dev.db --config "
 		    "dev.yaml\n",
-	OPTIONS(init_option, struct init_options, ()),
+	OPTIONS(init_option, struct init_options,
+		(.recovery_wraps = KT_RECOVERY_BY_TOKEN)),
 	.run = init_run,
 };
