@@ -1,0 +1,466 @@
+/*
+ * Attributes in their stored form, and back in PKCS#11's. What comes from the
+ * state folder is checked once, when it is read; everything behind that relies
+ * on it.
+ */
+#include "hsm/tpm2/p11_attrs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "hsm/tpm2/p11_template.h"
+
+#define HEAD 8          /* type and length */
+#define VALUE_MAX 65536 /* of one attribute */
+#define NUMBER_LEN 8
+#define TEMPLATE_ENTRIES 64
+#define NESTING_MAX 2 /* a template, and the templates inside */
+
+struct entry {
+	CK_ATTRIBUTE_TYPE type;
+	const uint8_t *value;
+	size_t len;
+};
+
+void attrs_done(struct attrs *attrs)
+{
+	free(attrs->data);
+	*attrs = (struct attrs){0};
+}
+
+static bool next_entry(const struct attrs *attrs, size_t *at, struct entry *ret)
+{
+	const uint8_t *head = attrs->data + *at;
+
+	if (*at >= attrs->len)
+		return false;
+	*ret = (struct entry){be32_get(head), head + HEAD, be32_get(head + 4)};
+	*at += HEAD + ret->len;
+	return true;
+}
+
+bool attrs_next(const struct attrs *attrs, size_t *at, CK_ATTRIBUTE_TYPE *ret)
+{
+	struct entry entry;
+
+	if (!next_entry(attrs, at, &entry))
+		return false;
+	*ret = entry.type;
+	return true;
+}
+
+static bool find(const struct attrs *attrs, CK_ATTRIBUTE_TYPE type,
+		 struct entry *ret)
+{
+	struct entry entry;
+	size_t at = 0;
+
+	while (next_entry(attrs, &at, &entry)) {
+		if (entry.type == type) {
+			*ret = entry;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool attrs_has(const struct attrs *attrs, CK_ATTRIBUTE_TYPE type)
+{
+	struct entry entry;
+
+	return find(attrs, type, &entry);
+}
+
+bool attrs_flag(const struct attrs *attrs, CK_ATTRIBUTE_TYPE type)
+{
+	struct entry entry;
+
+	return find(attrs, type, &entry) && entry.value[0] != 0;
+}
+
+CK_ULONG attrs_number(const struct attrs *attrs, CK_ATTRIBUTE_TYPE type)
+{
+	struct entry entry;
+
+	if (!find(attrs, type, &entry))
+		return CK_UNAVAILABLE_INFORMATION;
+	return be64_get(entry.value);
+}
+
+const uint8_t *attrs_bytes(const struct attrs *attrs, CK_ATTRIBUTE_TYPE type,
+			   size_t *ret_len)
+{
+	struct entry entry;
+
+	if (!find(attrs, type, &entry))
+		return NULL;
+	*ret_len = entry.len;
+	return entry.value;
+}
+
+struct attrs attrs_inner(const struct attrs *attrs, CK_ATTRIBUTE_TYPE type)
+{
+	struct entry entry;
+
+	if (!find(attrs, type, &entry))
+		return (struct attrs){0};
+	return (struct attrs){(uint8_t *)entry.value, entry.len};
+}
+
+bool attrs_allow(const struct attrs *attrs, CK_MECHANISM_TYPE mechanism)
+{
+	struct entry entry;
+
+	if (!find(attrs, CKA_ALLOWED_MECHANISMS, &entry) || entry.len == 0)
+		return true;
+	for (size_t at = 0; at < entry.len; at += NUMBER_LEN) {
+		if (be64_get(entry.value + at) == mechanism)
+			return true;
+	}
+	return false;
+}
+
+static void drop(struct attrs *attrs, CK_ATTRIBUTE_TYPE type)
+{
+	struct entry entry;
+	uint8_t *from, *rest;
+
+	if (!find(attrs, type, &entry))
+		return;
+	from = (uint8_t *)entry.value - HEAD;
+	rest = (uint8_t *)entry.value + entry.len;
+	memmove(from, rest, (size_t)(attrs->data + attrs->len - rest));
+	attrs->len -= HEAD + entry.len;
+}
+
+CK_RV attrs_set_bytes(struct attrs *attrs, CK_ATTRIBUTE_TYPE type,
+		      const void *value, size_t len)
+{
+	uint8_t *data = realloc(attrs->data, attrs->len + HEAD + len);
+	uint8_t *head;
+
+	if (data == NULL)
+		return rv_memory();
+	attrs->data = data;
+	drop(attrs, type);
+	head = attrs->data + attrs->len;
+	be32_put(head, (uint32_t)type);
+	be32_put(head + 4, (uint32_t)len);
+	if (len > 0)
+		memcpy(head + HEAD, value, len);
+	attrs->len += HEAD + len;
+	return CKR_OK;
+}
+
+CK_RV attrs_set_flag(struct attrs *attrs, CK_ATTRIBUTE_TYPE type, bool value)
+{
+	uint8_t byte = value ? 1 : 0;
+
+	return attrs_set_bytes(attrs, type, &byte, 1);
+}
+
+CK_RV attrs_set_number(struct attrs *attrs, CK_ATTRIBUTE_TYPE type,
+		       CK_ULONG value)
+{
+	uint8_t bytes[NUMBER_LEN];
+
+	be64_put(bytes, value);
+	return attrs_set_bytes(attrs, type, bytes, sizeof(bytes));
+}
+
+static CK_RV bad_value(CK_ATTRIBUTE_TYPE type)
+{
+	return rv_raise(CKR_ATTRIBUTE_VALUE_INVALID,
+			"attribute 0x%lx: a value of a wrong length", type);
+}
+
+static CK_RV take(struct attrs *attrs, const CK_ATTRIBUTE *given, int depth);
+
+static CK_RV take_all(struct attrs *attrs, const CK_ATTRIBUTE *given,
+		      CK_ULONG n, int depth)
+{
+	if ((given == NULL && n > 0) || n > TEMPLATE_ENTRIES)
+		return rv_raise(CKR_ARGUMENTS_BAD,
+				"a template of %lu attributes", n);
+	for (CK_ULONG i = 0; i < n; i++)
+		RV_TRY(take(attrs, &given[i], depth));
+	return CKR_OK;
+}
+
+static CK_RV take_mechanisms(struct attrs *attrs, const CK_ATTRIBUTE *given)
+{
+	const CK_MECHANISM_TYPE *list = given->pValue;
+	size_t n = given->ulValueLen / sizeof(*list);
+	CLEANUP(freep) uint8_t *bytes = malloc(n * NUMBER_LEN + 1);
+
+	if (given->ulValueLen % sizeof(*list) != 0)
+		return bad_value(given->type);
+	if (bytes == NULL)
+		return rv_memory();
+	for (size_t i = 0; i < n; i++)
+		be64_put(bytes + i * NUMBER_LEN, list[i]);
+	return attrs_set_bytes(attrs, given->type, bytes, n * NUMBER_LEN);
+}
+
+static CK_RV take_template(struct attrs *attrs, const CK_ATTRIBUTE *given,
+			   int depth)
+{
+	CLEANUP(attrs_done) struct attrs inner = {0};
+
+	if (given->ulValueLen % sizeof(*given) != 0 || depth >= NESTING_MAX)
+		return bad_value(given->type);
+	RV_TRY(take_all(&inner, given->pValue,
+			given->ulValueLen / sizeof(*given), depth + 1));
+	return attrs_set_bytes(attrs, given->type, inner.data, inner.len);
+}
+
+static CK_RV take_value(struct attrs *attrs, const CK_ATTRIBUTE *given,
+			enum attr_kind kind, int depth)
+{
+	CK_ULONG len = given->ulValueLen;
+
+	switch (kind) {
+	case ATTR_FLAG:
+		if (len != sizeof(CK_BBOOL))
+			return bad_value(given->type);
+		return attrs_set_flag(attrs, given->type,
+				      *(CK_BBOOL *)given->pValue != CK_FALSE);
+	case ATTR_NUMBER:
+		if (len != sizeof(CK_ULONG))
+			return bad_value(given->type);
+		return attrs_set_number(attrs, given->type,
+					*(CK_ULONG *)given->pValue);
+	case ATTR_BYTES:
+		return attrs_set_bytes(attrs, given->type, given->pValue, len);
+	case ATTR_MECHANISMS:
+		return take_mechanisms(attrs, given);
+	case ATTR_TEMPLATE:
+		return take_template(attrs, given, depth);
+	}
+	abort();
+}
+
+static CK_RV take(struct attrs *attrs, const CK_ATTRIBUTE *given, int depth)
+{
+	enum attr_kind kind;
+
+	if (!attr_kind_of(given->type, &kind))
+		return rv_raise(CKR_ATTRIBUTE_TYPE_INVALID,
+				"attribute 0x%lx is not known", given->type);
+	if (attrs_has(attrs, given->type))
+		return rv_raise(CKR_TEMPLATE_INCONSISTENT,
+				"attribute 0x%lx is there twice", given->type);
+	if (given->ulValueLen > VALUE_MAX ||
+	    (given->pValue == NULL && given->ulValueLen > 0))
+		return bad_value(given->type);
+	if (given->type == CKA_VALUE)
+		return CKR_OK;
+	return take_value(attrs, given, kind, depth);
+}
+
+CK_RV attrs_take(struct attrs *attrs, const CK_ATTRIBUTE *given, CK_ULONG n)
+{
+	return take_all(attrs, given, n, 0);
+}
+
+static bool same(const struct entry *a, const struct entry *b)
+{
+	return a->len == b->len &&
+	       (a->len == 0 || memcmp(a->value, b->value, a->len) == 0);
+}
+
+CK_RV attrs_impose(struct attrs *attrs, const struct attrs *imposed)
+{
+	struct entry wanted, have;
+	size_t at = 0;
+
+	while (next_entry(imposed, &at, &wanted)) {
+		if (!find(attrs, wanted.type, &have))
+			RV_TRY(attrs_set_bytes(attrs, wanted.type, wanted.value,
+					       wanted.len));
+		else if (!same(&wanted, &have))
+			return rv_raise(CKR_TEMPLATE_INCONSISTENT,
+					"attribute 0x%lx is not what the "
+					"wrapping key's template wants",
+					wanted.type);
+	}
+	return CKR_OK;
+}
+
+bool attrs_contain(const struct attrs *attrs, const struct attrs *wanted)
+{
+	struct entry entry, have;
+	size_t at = 0;
+
+	while (next_entry(wanted, &at, &entry)) {
+		if (!find(attrs, entry.type, &have) || !same(&entry, &have))
+			return false;
+	}
+	return true;
+}
+
+/* Room for len bytes in the caller's attribute, by the rules of PKCS#11 2.40
+ * section 5.7 (C_GetAttributeValue). *ret: there is a buffer to write to. */
+static CK_RV make_room(CK_ATTRIBUTE *into, size_t len, bool *ret)
+{
+	CK_ULONG room = into->ulValueLen;
+
+	*ret = false;
+	if (into->pValue == NULL) {
+		into->ulValueLen = len;
+		return CKR_OK;
+	}
+	if (room < len) {
+		into->ulValueLen = CK_UNAVAILABLE_INFORMATION;
+		return CKR_BUFFER_TOO_SMALL;
+	}
+	into->ulValueLen = len;
+	*ret = true;
+	return CKR_OK;
+}
+
+static CK_RV answer_bytes(CK_ATTRIBUTE *into, const void *value, size_t len)
+{
+	bool write;
+
+	RV_TRY(make_room(into, len, &write));
+	if (write && len > 0)
+		memcpy(into->pValue, value, len);
+	return CKR_OK;
+}
+
+static CK_RV answer_mechanisms(CK_ATTRIBUTE *into, const struct entry *entry)
+{
+	size_t n = entry->len / NUMBER_LEN;
+	CK_MECHANISM_TYPE *list = into->pValue;
+	bool write;
+
+	RV_TRY(make_room(into, n * sizeof(*list), &write));
+	for (size_t i = 0; write && i < n; i++)
+		list[i] = be64_get(entry->value + i * NUMBER_LEN);
+	return CKR_OK;
+}
+
+static CK_RV answer_entry(CK_ATTRIBUTE *into, const struct entry *entry);
+
+static size_t count_entries(const struct attrs *attrs)
+{
+	CK_ATTRIBUTE_TYPE type;
+	size_t at = 0, n = 0;
+
+	while (attrs_next(attrs, &at, &type))
+		n++;
+	return n;
+}
+
+/* The types are ours to write, in our order. The room behind each is the
+ * caller's, who learns from a first call how much each needs. */
+static CK_RV answer_template(CK_ATTRIBUTE *into, const struct entry *entry)
+{
+	const struct attrs inner = {(uint8_t *)entry->value, entry->len};
+	CK_ATTRIBUTE *list = into->pValue;
+	struct entry one;
+	size_t at = 0;
+	CK_RV rv = CKR_OK;
+	bool write;
+
+	RV_TRY(make_room(into, count_entries(&inner) * sizeof(*list), &write));
+	while (write && next_entry(&inner, &at, &one)) {
+		CK_RV answer;
+
+		list->type = one.type;
+		answer = answer_entry(list++, &one);
+		rv = answer != CKR_OK ? answer : rv;
+	}
+	return rv;
+}
+
+static CK_RV answer_entry(CK_ATTRIBUTE *into, const struct entry *entry)
+{
+	enum attr_kind kind = ATTR_BYTES;
+	CK_ULONG number;
+
+	(void)attr_kind_of(entry->type, &kind);
+	switch (kind) {
+	case ATTR_FLAG:
+	case ATTR_BYTES:
+		return answer_bytes(into, entry->value, entry->len);
+	case ATTR_NUMBER:
+		number = be64_get(entry->value);
+		return answer_bytes(into, &number, sizeof(number));
+	case ATTR_MECHANISMS:
+		return answer_mechanisms(into, entry);
+	case ATTR_TEMPLATE:
+		return answer_template(into, entry);
+	}
+	abort();
+}
+
+CK_RV attrs_answer(const struct attrs *attrs, CK_ATTRIBUTE *ret)
+{
+	struct entry entry;
+
+	if (find(attrs, ret->type, &entry))
+		return answer_entry(ret, &entry);
+	ret->ulValueLen = CK_UNAVAILABLE_INFORMATION;
+	return CKR_ATTRIBUTE_TYPE_INVALID;
+}
+
+static bool whole(const uint8_t *data, size_t len, int depth);
+
+static bool whole_value(enum attr_kind kind, const uint8_t *value, size_t len,
+			int depth)
+{
+	switch (kind) {
+	case ATTR_FLAG:
+		return len == 1 && value[0] <= 1;
+	case ATTR_NUMBER:
+		return len == NUMBER_LEN;
+	case ATTR_BYTES:
+		return true;
+	case ATTR_MECHANISMS:
+		return len % NUMBER_LEN == 0;
+	case ATTR_TEMPLATE:
+		return depth < NESTING_MAX && whole(value, len, depth + 1);
+	}
+	return false;
+}
+
+static bool whole(const uint8_t *data, size_t len, int depth)
+{
+	enum attr_kind kind;
+	size_t at = 0;
+
+	while (at < len) {
+		size_t value_len;
+
+		if (len - at < HEAD)
+			return false;
+		value_len = be32_get(data + at + 4);
+		if (value_len > VALUE_MAX || value_len > len - at - HEAD ||
+		    !attr_kind_of(be32_get(data + at), &kind) ||
+		    !whole_value(kind, data + at + HEAD, value_len, depth))
+			return false;
+		at += HEAD + value_len;
+	}
+	return true;
+}
+
+CK_RV attrs_parse(const void *data, size_t len, struct attrs *ret)
+{
+	struct attrs attrs = {malloc(len + 1), len};
+
+	if (attrs.data == NULL)
+		return rv_memory();
+	if (len > 0)
+		memcpy(attrs.data, data, len);
+	if (!whole(attrs.data, len, 0)) {
+		attrs_done(&attrs);
+		return rv_raise(CKR_DEVICE_ERROR,
+				"stored attributes are not whole");
+	}
+	*ret = attrs;
+	return CKR_OK;
+}
