@@ -57,6 +57,9 @@ extern const struct command backup_verify_command;
 extern const struct command backup_restore_command;
 extern const struct command backup_forget_command;
 
+extern const struct command token_init_command; /* token.c */
+extern const struct command token_attest_command;
+
 extern const struct command help_command; /* help.c */
 extern const struct command version_command;
 extern const struct command commands_command; /* hidden: for the lint */
