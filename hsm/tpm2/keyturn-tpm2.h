@@ -1,10 +1,14 @@
 /*
  * What keyturn-tpm2.so has beyond PKCS#11: its wrap mechanism, and functions
- * that are found by dlsym(3). Plain C over any pkcs11.h, which is included
- * before this file.
+ * that are found by dlsym(3). Plain C over any pkcs11.h that is included before
+ * this file, p11-kit's where none is.
  */
 #ifndef HSM_TPM2_KEYTURN_TPM2_H
 #define HSM_TPM2_KEYTURN_TPM2_H
+
+#ifndef CKM_VENDOR_DEFINED
+#include <p11-kit/pkcs11.h>
+#endif
 
 /* Wraps and unwraps secret keys with a generic secret of 32 bytes that lives
  * in the TPM (or, for trials, in a session). The blob has 72 bytes more than
