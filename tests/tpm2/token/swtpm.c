@@ -21,9 +21,10 @@
 
 #include <cmocka.h>
 
-extern char **environ;
+#include "hsm/tpm2/caps.h"
+#include "hsm/tpm2/object.h"
 
-#define BYTES(text) (const uint8_t *)(text), strlen(text)
+extern char **environ;
 
 static bool answers(const char *path)
 {
@@ -52,7 +53,7 @@ static void wait_until_it_answers(const char *path)
 void swtpm_start(struct swtpm *tpm)
 {
 	posix_spawn_file_actions_t quiet;
-	char state[128], server[128], control[128], path[128], ctrl[128];
+	char state[96], server[160], control[160], path[96], ctrl[96];
 	const char *argv[] = {"swtpm",
 			      "socket",
 			      "--tpm2",
@@ -105,9 +106,11 @@ void swtpm_shell(const struct swtpm *tpm, const char *command)
 
 void swtpm_open(struct swtpm *tpm)
 {
+	setenv("TSS2_LOG", "all+NONE", 0);
 	*tpm = (struct swtpm){.dir = "/tmp/keyturn-tpm2-XXXXXX"};
 	assert_non_null(mkdtemp(tpm->dir));
 	snprintf(tpm->tcti, sizeof(tpm->tcti), "swtpm:path=%s/sock", tpm->dir);
+	snprintf(tpm->shim, sizeof(tpm->shim), "%s:%s", SHIM, tpm->tcti);
 	snprintf(tpm->state, sizeof(tpm->state), "%s/state", tpm->dir);
 	swtpm_shell(tpm, "mkdir tpm");
 	swtpm_start(tpm);
@@ -151,4 +154,101 @@ struct tpm_token *swtpm_ready_token(const struct swtpm *tpm)
 	assert_int_equal(tpm_token_logout(token), CKR_OK);
 	login_user(token);
 	return token;
+}
+
+static CK_RV count_key(const struct tpm_key *key, void *arg)
+{
+	assert_int_equal(key->state, TPM_KEY_LIVE);
+	++*(unsigned *)arg;
+	return CKR_OK;
+}
+
+unsigned keys_live_count(struct tpm_token *token)
+{
+	unsigned count = 0;
+
+	OK(tpm_key_each(token, TPM_KEY_LIVE, count_key, &count));
+	return count;
+}
+
+struct tpm *owner_open(const struct swtpm *tpm)
+{
+	struct tpm *owner = NULL;
+	struct tpm_public public = {0};
+
+	OK(tpm_new(tpm->tcti, &owner));
+	OK(tpm_connect(owner));
+	OK(object_read_public(owner, 0x81000001, &public));
+	OK(tpm_pin_srk(owner, 0x81000001, &public));
+	return owner;
+}
+
+static unsigned taken(const struct swtpm *tpm, uint32_t first)
+{
+	struct tpm *owner = owner_open(tpm);
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < 16; i++) {
+		bool there = false;
+
+		OK(caps_handle_there(owner, first + i, &there));
+		count += there;
+	}
+	tpm_free(owner);
+	return count;
+}
+
+unsigned places_taken(const struct swtpm *tpm)
+{
+	return taken(tpm, 0x81024b00);
+}
+
+unsigned counters_taken(const struct swtpm *tpm)
+{
+	return taken(tpm, 0x01804b00);
+}
+
+void assert_key_works(struct tpm_token *token, const struct kt_id *id)
+{
+	const uint8_t value[32] = {1, 2, 3};
+	uint8_t wrap[32 + TPM_WRAP_OVERHEAD];
+	struct kt_secret back = {0};
+
+	OK(tpm_key_wrap(token, id, BYTES("aad"), value, sizeof(value), wrap));
+	OK(tpm_key_unwrap(token, id, BYTES("aad"), wrap, sizeof(wrap), &back));
+	assert_int_equal(back.len, sizeof(value));
+	assert_memory_equal(back.data, value, sizeof(value));
+	kt_secret_done(&back);
+}
+
+const uint8_t *evidence_find(const struct tpm_evidence *evidence,
+			     const char *name, size_t *ret_len)
+{
+	for (size_t i = 0; i < evidence->count; i++) {
+		if (strcmp(evidence->files[i].name, name) != 0)
+			continue;
+		*ret_len = evidence->files[i].len;
+		return evidence->files[i].data;
+	}
+	return NULL;
+}
+
+void swtpm_forgive(const struct swtpm *tpm)
+{
+	struct cmd cmd = CMD(DictionaryAttackLockReset);
+	struct tpm_object lockout =
+		tpm_permanent(TPM2_RH_LOCKOUT, SPAN(NULL, 0));
+	struct tpm *owner = owner_open(tpm);
+
+	cmd_handle(&cmd, &lockout);
+	cmd_auth(&cmd, NULL, &lockout, CMD_PLAIN);
+	OK(cmd_run(owner, &cmd));
+	tpm_free(owner);
+}
+
+void swtpm_power_cycle(struct swtpm *tpm)
+{
+	swtpm_stop(tpm);
+	swtpm_start(tpm);
+	swtpm_forgive(tpm);
 }
