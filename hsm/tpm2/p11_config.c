@@ -157,6 +157,9 @@ CK_RV config_each(CK_RV (*each)(void *arg, const struct tpm_config *config),
 	const char *path = secure_getenv("KEYTURN_TPM2_CONF");
 	struct tpm_config config;
 
+	/* tpm2-tss talks to the standard error of whoever loaded us, unless it
+	 * is told what to say. */
+	setenv("TSS2_LOG", "all+NONE", 0);
 	if (path == NULL)
 		path = CONFIG_DEFAULT;
 	if (!file_exists(path))
