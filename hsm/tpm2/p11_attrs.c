@@ -14,7 +14,6 @@
 
 #define HEAD 8          /* type and length */
 #define VALUE_MAX 65536 /* of one attribute */
-#define NUMBER_LEN 8
 #define TEMPLATE_ENTRIES 64
 #define NESTING_MAX 2 /* a template, and the templates inside */
 
@@ -115,7 +114,7 @@ bool attrs_allow(const struct attrs *attrs, CK_MECHANISM_TYPE mechanism)
 
 	if (!find(attrs, CKA_ALLOWED_MECHANISMS, &entry) || entry.len == 0)
 		return true;
-	for (size_t at = 0; at < entry.len; at += NUMBER_LEN) {
+	for (size_t at = 0; at < entry.len; at += ATTR_NUMBER_LEN) {
 		if (be64_get(entry.value + at) == mechanism)
 			return true;
 	}
@@ -164,7 +163,7 @@ CK_RV attrs_set_flag(struct attrs *attrs, CK_ATTRIBUTE_TYPE type, bool value)
 CK_RV attrs_set_number(struct attrs *attrs, CK_ATTRIBUTE_TYPE type,
 		       CK_ULONG value)
 {
-	uint8_t bytes[NUMBER_LEN];
+	uint8_t bytes[ATTR_NUMBER_LEN];
 
 	be64_put(bytes, value);
 	return attrs_set_bytes(attrs, type, bytes, sizeof(bytes));
@@ -193,15 +192,15 @@ static CK_RV take_mechanisms(struct attrs *attrs, const CK_ATTRIBUTE *given)
 {
 	const CK_MECHANISM_TYPE *list = given->pValue;
 	size_t n = given->ulValueLen / sizeof(*list);
-	CLEANUP(freep) uint8_t *bytes = malloc(n * NUMBER_LEN + 1);
+	CLEANUP(freep) uint8_t *bytes = malloc(n * ATTR_NUMBER_LEN + 1);
 
 	if (given->ulValueLen % sizeof(*list) != 0)
 		return bad_value(given->type);
 	if (bytes == NULL)
 		return rv_memory();
 	for (size_t i = 0; i < n; i++)
-		be64_put(bytes + i * NUMBER_LEN, list[i]);
-	return attrs_set_bytes(attrs, given->type, bytes, n * NUMBER_LEN);
+		be64_put(bytes + i * ATTR_NUMBER_LEN, list[i]);
+	return attrs_set_bytes(attrs, given->type, bytes, n * ATTR_NUMBER_LEN);
 }
 
 static CK_RV take_template(struct attrs *attrs, const CK_ATTRIBUTE *given,
@@ -301,113 +300,6 @@ bool attrs_contain(const struct attrs *attrs, const struct attrs *wanted)
 	return true;
 }
 
-/* Room for len bytes in the caller's attribute, by the rules of PKCS#11 2.40
- * section 5.7 (C_GetAttributeValue). *ret: there is a buffer to write to. */
-static CK_RV make_room(CK_ATTRIBUTE *into, size_t len, bool *ret)
-{
-	CK_ULONG room = into->ulValueLen;
-
-	*ret = false;
-	if (into->pValue == NULL) {
-		into->ulValueLen = len;
-		return CKR_OK;
-	}
-	if (room < len) {
-		into->ulValueLen = CK_UNAVAILABLE_INFORMATION;
-		return CKR_BUFFER_TOO_SMALL;
-	}
-	into->ulValueLen = len;
-	*ret = true;
-	return CKR_OK;
-}
-
-static CK_RV answer_bytes(CK_ATTRIBUTE *into, const void *value, size_t len)
-{
-	bool write;
-
-	RV_TRY(make_room(into, len, &write));
-	if (write && len > 0)
-		memcpy(into->pValue, value, len);
-	return CKR_OK;
-}
-
-static CK_RV answer_mechanisms(CK_ATTRIBUTE *into, const struct entry *entry)
-{
-	size_t n = entry->len / NUMBER_LEN;
-	CK_MECHANISM_TYPE *list = into->pValue;
-	bool write;
-
-	RV_TRY(make_room(into, n * sizeof(*list), &write));
-	for (size_t i = 0; write && i < n; i++)
-		list[i] = be64_get(entry->value + i * NUMBER_LEN);
-	return CKR_OK;
-}
-
-static CK_RV answer_entry(CK_ATTRIBUTE *into, const struct entry *entry);
-
-static size_t count_entries(const struct attrs *attrs)
-{
-	CK_ATTRIBUTE_TYPE type;
-	size_t at = 0, n = 0;
-
-	while (attrs_next(attrs, &at, &type))
-		n++;
-	return n;
-}
-
-/* The types are ours to write, in our order. The room behind each is the
- * caller's, who learns from a first call how much each needs. */
-static CK_RV answer_template(CK_ATTRIBUTE *into, const struct entry *entry)
-{
-	const struct attrs inner = {(uint8_t *)entry->value, entry->len};
-	CK_ATTRIBUTE *list = into->pValue;
-	struct entry one;
-	size_t at = 0;
-	CK_RV rv = CKR_OK;
-	bool write;
-
-	RV_TRY(make_room(into, count_entries(&inner) * sizeof(*list), &write));
-	while (write && next_entry(&inner, &at, &one)) {
-		CK_RV answer;
-
-		list->type = one.type;
-		answer = answer_entry(list++, &one);
-		rv = answer != CKR_OK ? answer : rv;
-	}
-	return rv;
-}
-
-static CK_RV answer_entry(CK_ATTRIBUTE *into, const struct entry *entry)
-{
-	enum attr_kind kind = ATTR_BYTES;
-	CK_ULONG number;
-
-	(void)attr_kind_of(entry->type, &kind);
-	switch (kind) {
-	case ATTR_FLAG:
-	case ATTR_BYTES:
-		return answer_bytes(into, entry->value, entry->len);
-	case ATTR_NUMBER:
-		number = be64_get(entry->value);
-		return answer_bytes(into, &number, sizeof(number));
-	case ATTR_MECHANISMS:
-		return answer_mechanisms(into, entry);
-	case ATTR_TEMPLATE:
-		return answer_template(into, entry);
-	}
-	abort();
-}
-
-CK_RV attrs_answer(const struct attrs *attrs, CK_ATTRIBUTE *ret)
-{
-	struct entry entry;
-
-	if (find(attrs, ret->type, &entry))
-		return answer_entry(ret, &entry);
-	ret->ulValueLen = CK_UNAVAILABLE_INFORMATION;
-	return CKR_ATTRIBUTE_TYPE_INVALID;
-}
-
 static bool whole(const uint8_t *data, size_t len, int depth);
 
 static bool whole_value(enum attr_kind kind, const uint8_t *value, size_t len,
@@ -417,11 +309,11 @@ static bool whole_value(enum attr_kind kind, const uint8_t *value, size_t len,
 	case ATTR_FLAG:
 		return len == 1 && value[0] <= 1;
 	case ATTR_NUMBER:
-		return len == NUMBER_LEN;
+		return len == ATTR_NUMBER_LEN;
 	case ATTR_BYTES:
 		return true;
 	case ATTR_MECHANISMS:
-		return len % NUMBER_LEN == 0;
+		return len % ATTR_NUMBER_LEN == 0;
 	case ATTR_TEMPLATE:
 		return depth < NESTING_MAX && whole(value, len, depth + 1);
 	}

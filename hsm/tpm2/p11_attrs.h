@@ -21,6 +21,8 @@ enum attr_kind {
 	ATTR_TEMPLATE
 };
 
+#define ATTR_NUMBER_LEN 8
+
 struct attrs {
 	uint8_t *data;
 	size_t len;

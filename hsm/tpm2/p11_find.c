@@ -315,7 +315,11 @@ static CK_RV destroy_in_tpm(struct call *call, struct object *object)
 	call_unlock(call);
 	rv = tpm_key_destroy(admin->token, &object->id);
 	call_lock(call);
-	return rv;
+	if (rv != CKR_KEY_HANDLE_INVALID)
+		return rv;
+	/* Another process was first. */
+	object_remove(call->module, object);
+	return CKR_OBJECT_HANDLE_INVALID;
 }
 
 CK_RV C_DestroyObject(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE key)

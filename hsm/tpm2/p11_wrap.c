@@ -47,6 +47,12 @@ static CK_RV find_as(struct call *call, const struct session *session,
 	return rv == CKR_OBJECT_HANDLE_INVALID ? missing : rv;
 }
 
+/* The token's word for a key that another process destroyed. */
+static CK_RV gone_as(CK_RV rv, CK_RV missing)
+{
+	return rv == CKR_KEY_HANDLE_INVALID ? missing : rv;
+}
+
 /* use: CKA_WRAP or CKA_UNWRAP; bad_type: what a key of another type is. */
 static CK_RV check_wrapping_key(const struct object *key,
 				const struct wrapping *wrapping,
@@ -101,8 +107,10 @@ static CK_RV wrap(const struct object *key, const struct wrapping *wrapping,
 		return soft_kw_wrap(&key->value, value, ret);
 	if (!object_on_token(key))
 		return trial_wrap(key, wrapping->aad, value, ret);
-	return tpm_key_wrap(key->slot->token, &key->id, wrapping->aad.data,
-			    wrapping->aad.len, value->data, value->len, ret);
+	return gone_as(tpm_key_wrap(key->slot->token, &key->id,
+				    wrapping->aad.data, wrapping->aad.len,
+				    value->data, value->len, ret),
+		       CKR_WRAPPING_KEY_HANDLE_INVALID);
 }
 
 /* The caller's room, by the rule of PKCS#11 2.40 section 5.2. *ret: he only
@@ -158,8 +166,10 @@ static CK_RV unwrap(const struct object *key, const struct wrapping *wrapping,
 		return soft_kw_unwrap(&key->value, blob, ret);
 	if (!object_on_token(key))
 		return trial_unwrap(key, wrapping->aad, blob, ret);
-	return tpm_key_unwrap(key->slot->token, &key->id, wrapping->aad.data,
-			      wrapping->aad.len, blob.data, blob.len, ret);
+	return gone_as(tpm_key_unwrap(key->slot->token, &key->id,
+				      wrapping->aad.data, wrapping->aad.len,
+				      blob.data, blob.len, ret),
+		       CKR_UNWRAPPING_KEY_HANDLE_INVALID);
 }
 
 static CK_RV complete(const struct object *key, const CK_ATTRIBUTE *given,

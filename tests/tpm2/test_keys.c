@@ -478,6 +478,21 @@ static void test_readable(void **state)
 	assert_int_equal(attr.ulValueLen, 32);
 }
 
+static CK_OBJECT_HANDLE mac_key(void)
+{
+	struct list list = master_list(true);
+	CK_OBJECT_HANDLE key;
+
+	list_flag(&list, CKA_WRAP, false);
+	list_flag(&list, CKA_UNWRAP, false);
+	list_flag(&list, CKA_SIGN, true);
+	list_flag(&list, CKA_VERIFY, true);
+	assert_int_equal(
+		surface_generate(s, CKM_GENERIC_SECRET_KEY_GEN, &list, &key),
+		CKR_OK);
+	return key;
+}
+
 static void test_find(void **state)
 {
 	CK_OBJECT_CLASS secret = CKO_SECRET_KEY, data = CKO_DATA;
@@ -534,6 +549,33 @@ static void test_destroy(void **state)
 	fake_token_lose_keys();
 	assert_int_equal(surface_count(s, NULL, 0), 0);
 	assert_int_equal(p11->C_DestroyObject(s, keep),
+			 CKR_OBJECT_HANDLE_INVALID);
+}
+
+/* Another process destroyed the key, and this one did not look since. */
+static void test_destroyed_elsewhere(void **state)
+{
+	CK_OBJECT_HANDLE master = surface_master(s), dek = surface_dek(s), back;
+	CK_MECHANISM hmac = {CKM_SHA256_HMAC, NULL, 0};
+	CK_OBJECT_HANDLE mac = mac_key();
+	struct list list = work_list();
+	CK_BYTE out[32];
+	CK_ULONG len = sizeof(out);
+	struct blob blob, again;
+
+	(void)state;
+	assert_int_equal(wrap_with(master, dek, NULL, &blob), CKR_OK);
+	fake_token_lose_keys();
+	assert_int_equal(wrap_with(master, dek, NULL, &again),
+			 CKR_WRAPPING_KEY_HANDLE_INVALID);
+	assert_int_equal(unwrap_with(master, &blob, NULL, &list, &back),
+			 CKR_UNWRAPPING_KEY_HANDLE_INVALID);
+	assert_int_equal(p11->C_SignInit(s, &hmac, mac), CKR_OK);
+	assert_int_equal(p11->C_Sign(s, out, 1, out, &len),
+			 CKR_KEY_HANDLE_INVALID);
+	assert_int_equal(p11->C_DestroyObject(s, master),
+			 CKR_OBJECT_HANDLE_INVALID);
+	assert_int_equal(p11->C_DestroyObject(s, master),
 			 CKR_OBJECT_HANDLE_INVALID);
 }
 
@@ -703,21 +745,6 @@ static void test_rfc3394(void **state)
 			 CKR_OK);
 	assert_true(secret_equal(&back, &v));
 	kt_secret_done(&back);
-}
-
-static CK_OBJECT_HANDLE mac_key(void)
-{
-	struct list list = master_list(true);
-	CK_OBJECT_HANDLE key;
-
-	list_flag(&list, CKA_WRAP, false);
-	list_flag(&list, CKA_UNWRAP, false);
-	list_flag(&list, CKA_SIGN, true);
-	list_flag(&list, CKA_VERIFY, true);
-	assert_int_equal(
-		surface_generate(s, CKM_GENERIC_SECRET_KEY_GEN, &list, &key),
-		CKR_OK);
-	return key;
 }
 
 static void test_mac(void **state)
@@ -924,6 +951,7 @@ int main(void)
 		TEST(test_readable),
 		TEST(test_find),
 		TEST(test_destroy),
+		TEST(test_destroyed_elsewhere),
 		TEST(test_gcm),
 		TEST(test_gcm_refusals),
 		TEST(test_aes_key_wrap),
