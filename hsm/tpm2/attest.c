@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "hsm/tpm2/audit.h"
 #include "hsm/tpm2/evidence.h"
 #include "hsm/tpm2/life.h"
@@ -120,9 +121,13 @@ static CK_RV add_counter(struct attest *attest, const struct key_file *file)
 {
 	CLEANUP(cmd_done) struct cmd area = {0};
 	struct counter counter;
+	uint8_t value[8];
 
+	be64_put(value, file->value);
 	RV_TRY(life_counter(attest->token, file, &counter));
 	RV_TRY(counter_area(attest->token->tpm, &counter, &area));
+	RV_TRY(evidence_add(attest->evidence, "counter.value",
+			    SPAN(value, sizeof(value))));
 	return evidence_add(attest->evidence, "counter.public",
 			    SPAN(area.params, area.len));
 }
@@ -231,8 +236,10 @@ CK_RV attest_death(struct tpm_token *token, const struct key_file *file,
 	CLEANUP(tpm_evidence_done) struct tpm_evidence evidence = {0};
 	const struct tpm *tpm = token->tpm;
 	CK_RV rv = death(token, file, audit, &evidence);
+	bool again = tpm->gone || tpm->slots_full ||
+		     (tpm->session_lost && !tpm_refused(tpm));
 
-	if (rv != CKR_OK && (tpm->gone || tpm->session_lost || tpm->slots_full))
+	if (rv != CKR_OK && again)
 		return rv;
 	if (rv != CKR_OK)
 		RV_TRY(evidence_add(
