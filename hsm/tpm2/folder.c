@@ -39,8 +39,14 @@ static CK_RV path_of(const struct folder *folder, const char *name,
 
 CK_RV folder_init(const char *path, struct folder *ret)
 {
+	ret->lock = -1;
 	return rv_of(text_copy(ret->path, sizeof(ret->path), path,
 			       "the path of the state folder"));
+}
+
+void folder_done(struct folder *folder)
+{
+	fd_close(&folder->lock);
 }
 
 CK_RV folder_make_dir(const struct folder *folder, const char *name)
@@ -198,28 +204,38 @@ static CK_RV wait_for(int fd, const char *path)
 	return CKR_OK;
 }
 
-CK_RV folder_lock(const struct folder *folder, int *ret_fd)
+/* A child has its parent's descriptor, and with it its parent's lock: it opens
+ * one of its own. A file that somebody removed locks nobody. */
+static CK_RV open_lock(struct folder *folder, const char *path)
 {
-	CLEANUP(fd_close) int fd = -1;
-	struct path path;
+	struct stat open_file, named;
 
-	RV_TRY(path_of(folder, "lock", "", &path));
-	fd = open(path.text, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 && errno == ENOENT)
+	if (folder->lock >= 0 && folder->pid == getpid() &&
+	    fstat(folder->lock, &open_file) == 0 && stat(path, &named) == 0 &&
+	    open_file.st_ino == named.st_ino)
 		return CKR_OK;
-	if (fd < 0)
-		return rv_of(err_errno("cannot open %s", path.text));
-	RV_TRY(wait_for(fd, path.text));
-	*ret_fd = fd;
-	fd = -1;
+	fd_close(&folder->lock);
+	folder->pid = getpid();
+	folder->lock =
+		open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (folder->lock < 0 && errno != ENOENT)
+		return rv_of(err_errno("cannot open %s", path));
 	return CKR_OK;
 }
 
-/* Unlocks by word, not by closing: a child that was forked meanwhile has the
- * descriptor too. */
-void folder_unlock(int *fd)
+CK_RV folder_lock(struct folder *folder)
 {
-	if (*fd >= 0)
-		flock(*fd, LOCK_UN);
-	fd_close(fd);
+	struct path path;
+
+	RV_TRY(path_of(folder, "lock", "", &path));
+	RV_TRY(open_lock(folder, path.text));
+	return folder->lock < 0 ? CKR_OK : wait_for(folder->lock, path.text);
+}
+
+/* By word, not by closing: a child that was forked meanwhile has the
+ * descriptor too. */
+void folder_unlock(struct folder *folder)
+{
+	if (folder != NULL && folder->lock >= 0)
+		flock(folder->lock, LOCK_UN);
 }

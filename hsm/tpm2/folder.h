@@ -6,6 +6,7 @@
 #define HSM_TPM2_FOLDER_H
 
 #include <limits.h>
+#include <sys/types.h>
 
 #include "hsm/tpm2/crypto.h"
 
@@ -13,9 +14,12 @@
 
 struct folder {
 	char path[PATH_MAX / 2];
+	int lock;  /* -1: not open */
+	pid_t pid; /* that opened it */
 };
 
 CK_RV folder_init(const char *path, struct folder *ret);
+void folder_done(struct folder *folder);
 
 /* The folder and keys/ in it, 0700. */
 CK_RV folder_make(const struct folder *folder);
@@ -44,9 +48,10 @@ CK_RV folder_remove_dir(const struct folder *folder, const char *name);
 CK_RV folder_each(const struct folder *folder, const char *dir,
 		  CK_RV (*fn)(const char *name, void *arg), void *arg);
 
-/* The lock between processes; nothing where the folder is not yet there.
- * CLEANUP(folder_unlock) int fd = -1. Waits for a minute at most. */
-CK_RV folder_lock(const struct folder *folder, int *ret_fd);
-void folder_unlock(int *fd);
+/* The lock between processes; nothing where the folder is not yet there. Waits
+ * for a minute at most. Not for two threads at once. */
+CK_RV folder_lock(struct folder *folder);
+void folder_unlock(struct folder *folder);
+DEFINE_CLEANUP(struct folder, folder_unlock)
 
 #endif

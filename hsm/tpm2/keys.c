@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/secret.h"
 #include "hsm/tpm2/caps.h"
 #include "hsm/tpm2/state.h"
+#include "hsm/tpm2/wrap.h"
 
 void tpm_key_done(struct tpm_key *key)
 {
@@ -125,11 +127,30 @@ CK_RV keys_live(struct tpm_token *token, const struct kt_id *id,
 	return CKR_OK;
 }
 
+static void held_free(struct held_key *key)
+{
+	if (key != NULL)
+		wipe(key, sizeof(*key));
+	free(key);
+}
+
+DEFINE_CLEANUP(struct held_key, held_free)
+
+void token_forget_keys(struct tpm_token *token)
+{
+	while (token->keys != NULL) {
+		struct held_key *key = token->keys;
+
+		token->keys = key->next;
+		held_free(key);
+	}
+}
+
 CK_RV keys_hold(struct tpm_token *token, const struct kt_id *id,
 		const struct held_key **ret)
 {
 	CLEANUP(key_file_done) struct key_file file = {0};
-	CLEANUP(freep) struct held_key *key = NULL;
+	CLEANUP(held_freep) struct held_key *key = NULL;
 
 	*ret = find_held(token, id);
 	if (*ret != NULL)
@@ -139,6 +160,8 @@ CK_RV keys_hold(struct tpm_token *token, const struct kt_id *id,
 	if (key == NULL)
 		return rv_memory();
 	RV_TRY(keys_object(token, &file, &key->object));
+	RV_TRY(wrap_siv_key(token->tpm->crypto, key->object.auth, id,
+			    key->siv));
 	key->id = *id;
 	key->kind = file.key.kind;
 	key->next = token->keys;

@@ -33,6 +33,7 @@ struct held_key {
 	struct kt_id id;
 	enum tpm_kind kind;
 	struct tpm_object object;
+	uint8_t siv[HASH_LEN]; /* TPM_KEY_WRAP: see wrap.h */
 	struct held_key *next;
 };
 
@@ -40,7 +41,7 @@ struct tpm_token {
 	pthread_mutex_t lock;
 	pid_t pid;
 	struct tpm_config config; /* its strings are ours */
-	struct folder folder;
+	struct folder folder;     /* its lock file is open as long as we are */
 	struct tpm *tpm;
 	struct conf conf; /* serial "": not initialised */
 	struct stat conf_stat;

@@ -56,16 +56,6 @@ CK_RV tpm_token_new(const struct tpm_config *config, struct tpm_token **ret)
 	return CKR_OK;
 }
 
-void token_forget_keys(struct tpm_token *token)
-{
-	while (token->keys != NULL) {
-		struct held_key *key = token->keys;
-
-		token->keys = key->next;
-		free(key);
-	}
-}
-
 void token_forget_login(struct tpm_token *token)
 {
 	token_forget_keys(token);
@@ -81,6 +71,7 @@ void tpm_token_free(struct tpm_token *token)
 	token_forget_login(token);
 	kt_secret_done(&token->provided);
 	tpm_free(token->tpm);
+	folder_done(&token->folder);
 	if (token->pid == getpid())
 		pthread_mutex_destroy(&token->lock);
 	free((char *)token->config.tcti);
@@ -112,9 +103,10 @@ static void begin_anew_in_child(struct tpm_token *token)
 
 static CK_RV locked_between(struct tpm_token *token, token_op *op, void *arg)
 {
-	CLEANUP(folder_unlock) int fd = -1;
+	CLEANUP(folder_unlockp) struct folder *folder = NULL;
 
-	RV_TRY(folder_lock(&token->folder, &fd));
+	RV_TRY(folder_lock(&token->folder));
+	folder = &token->folder;
 	RV_TRY(conf_refresh(token));
 	return op(token, arg);
 }

@@ -11,15 +11,18 @@
 
 #define BUFFER_MAX 1024 /* of TPM2B_MAX_BUFFER, on every TPM */
 
+struct use;
+
+typedef CK_RV use_op(struct tpm_token *token, const struct held_key *key,
+		     const struct use *use);
+
 struct use {
 	const struct kt_id *id;
 	enum tpm_kind kind;
 	struct span aad, in;
 	uint8_t *ret;
 	struct kt_secret *ret_secret;
-	CK_RV(*with)
-	(struct tpm_token *token, const struct tpm_object *key,
-	 const struct use *use);
+	use_op *with;
 };
 
 static CK_RV once(struct tpm_token *token, const struct use *use)
@@ -30,7 +33,7 @@ static CK_RV once(struct tpm_token *token, const struct use *use)
 	if (key->kind != use->kind)
 		return rv_raise(CKR_KEY_TYPE_INCONSISTENT,
 				"the key is of another kind");
-	return use->with(token, &key->object, use);
+	return use->with(token, key, use);
 }
 
 /* What is wrong with a wrap or an argument is not asked of the TPM. */
@@ -69,30 +72,25 @@ static CK_RV hmac_short(struct tpm *tpm, const struct tpm_object *key,
 	return CKR_OK;
 }
 
-static CK_RV kek_of(struct tpm_token *token, const struct tpm_object *key,
+static CK_RV kek_of(struct tpm_token *token, const struct held_key *key,
 		    const struct use *use, const uint8_t nonce[WRAP_NONCE_LEN],
 		    uint8_t ret[HASH_LEN])
 {
 	uint8_t input[WRAP_INPUT_LEN];
 
 	RV_TRY(wrap_input(token->tpm->crypto, use->id, nonce, use->aad, input));
-	return hmac_short(token->tpm, key, SPAN(input, sizeof(input)), ret);
+	return hmac_short(token->tpm, &key->object, SPAN(input, sizeof(input)),
+			  ret);
 }
 
-static struct span object_auth(const struct tpm_token *token)
-{
-	return SPAN(token->object_auth.data, token->object_auth.len);
-}
-
-static CK_RV wrap(struct tpm_token *token, const struct tpm_object *key,
+static CK_RV wrap(struct tpm_token *token, const struct held_key *key,
 		  const struct use *use)
 {
 	const struct crypto *crypto = token->tpm->crypto;
 	uint8_t nonce[WRAP_NONCE_LEN], kek[HASH_LEN];
 	CK_RV rv;
 
-	RV_TRY(wrap_nonce(crypto, object_auth(token), use->id, use->aad,
-			  use->in, nonce));
+	RV_TRY(wrap_nonce(crypto, key->siv, use->id, use->aad, use->in, nonce));
 	rv = kek_of(token, key, use, nonce, kek);
 	if (rv == CKR_OK)
 		rv = wrap_seal(crypto, kek, use->id, nonce, use->aad, use->in,
@@ -101,7 +99,7 @@ static CK_RV wrap(struct tpm_token *token, const struct tpm_object *key,
 	return rv;
 }
 
-static CK_RV unwrap(struct tpm_token *token, const struct tpm_object *key,
+static CK_RV unwrap(struct tpm_token *token, const struct held_key *key,
 		    const struct use *use)
 {
 	const uint8_t *bytes = use->in.data;
@@ -111,8 +109,8 @@ static CK_RV unwrap(struct tpm_token *token, const struct tpm_object *key,
 	RV_TRY(wrap_check(use->id, use->in));
 	rv = kek_of(token, key, use, bytes + WRAP_HEADER_LEN, kek);
 	if (rv == CKR_OK)
-		rv = wrap_open(token->tpm->crypto, kek, object_auth(token),
-			       use->id, use->aad, use->in, use->ret_secret);
+		rv = wrap_open(token->tpm->crypto, kek, key->siv, use->id,
+			       use->aad, use->in, use->ret_secret);
 	wipe(kek, sizeof(kek));
 	return rv;
 }
@@ -228,15 +226,15 @@ static CK_RV sequence(struct tpm *tpm, const struct tpm_object *object,
 	return sequence_complete(tpm, object, SPAN(at, data.len), ret);
 }
 
-static CK_RV hmac(struct tpm_token *token, const struct tpm_object *key,
+static CK_RV hmac(struct tpm_token *token, const struct held_key *key,
 		  const struct use *use)
 {
 	struct tpm_object object = {0};
 	CK_RV rv;
 
 	if (use->in.len <= BUFFER_MAX)
-		return hmac_short(token->tpm, key, use->in, use->ret);
-	RV_TRY(sequence_start(token->tpm, key, &object));
+		return hmac_short(token->tpm, &key->object, use->in, use->ret);
+	RV_TRY(sequence_start(token->tpm, &key->object, &object));
 	rv = sequence(token->tpm, &object, use->in, use->ret);
 	if (rv != CKR_OK)
 		object_flush(token->tpm, &object);
@@ -257,15 +255,15 @@ CK_RV tpm_key_hmac(struct tpm_token *token, const struct kt_id *id,
 
 /* TPMT_SIG_SCHEME and, as the key is not restricted, no proof that the TPM
  * made the digest: a null ticket. */
-static CK_RV sign(struct tpm_token *token, const struct tpm_object *key,
+static CK_RV sign(struct tpm_token *token, const struct held_key *key,
 		  const struct use *use)
 {
 	CLEANUP(cmd_done) struct cmd cmd = CMD(Sign);
 	struct tpm_session *main = NULL;
 
 	RV_TRY(session_main(token->tpm, &main));
-	cmd_handle(&cmd, key);
-	cmd_auth(&cmd, main, key, CMD_SECRET);
+	cmd_handle(&cmd, &key->object);
+	cmd_auth(&cmd, main, &key->object, CMD_SECRET);
 	cmd_put_2b(&cmd, use->in);
 	cmd_put_u16(&cmd, TPM2_ALG_NULL);
 	cmd_put_u16(&cmd, TPM2_ST_HASHCHECK);

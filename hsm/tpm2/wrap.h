@@ -24,8 +24,11 @@ void wrap_header(const struct kt_id *key, uint8_t ret[WRAP_HEADER_LEN]);
 /* CKR_WRAPPED_KEY_LEN_RANGE, CKR_WRAPPED_KEY_INVALID. */
 CK_RV wrap_check(const struct kt_id *key, struct span wrap);
 
-/* object_auth: the random authorisation that only a login has. */
-CK_RV wrap_nonce(const struct crypto *crypto, struct span object_auth,
+/* The key of nonces, from the random authorisation that only a login has. */
+CK_RV wrap_siv_key(const struct crypto *crypto, struct span object_auth,
+		   const struct kt_id *key, uint8_t ret[HASH_LEN]);
+
+CK_RV wrap_nonce(const struct crypto *crypto, const uint8_t siv[HASH_LEN],
 		 const struct kt_id *key, struct span aad, struct span value,
 		 uint8_t ret[WRAP_NONCE_LEN]);
 
@@ -43,7 +46,7 @@ CK_RV wrap_seal(const struct crypto *crypto, const uint8_t kek[HASH_LEN],
 
 /* wrap has passed wrap_check(). */
 CK_RV wrap_open(const struct crypto *crypto, const uint8_t kek[HASH_LEN],
-		struct span object_auth, const struct kt_id *key,
+		const uint8_t siv[HASH_LEN], const struct kt_id *key,
 		struct span aad, struct span wrap, struct kt_secret *ret);
 
 #endif

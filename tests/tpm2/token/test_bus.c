@@ -133,6 +133,7 @@ static void test_the_kek_is_the_wraps(void **state)
 	struct tpm_token *token = swtpm_ready_token(&tpm);
 	uint8_t dek[32] = {9, 8, 7}, wrap[32 + TPM_WRAP_OVERHEAD],
 		kek[HASH_LEN];
+	const struct held_key *held = NULL;
 	struct kt_secret back = {0};
 	struct tpm_key key = {0};
 
@@ -140,9 +141,9 @@ static void test_the_kek_is_the_wraps(void **state)
 	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("a"), &key));
 	OK(tpm_key_wrap(token, &key.id, NULL, 0, dek, sizeof(dek), wrap));
 	kek_of(token, &key.id, wrap, kek);
-	OK(wrap_open(token->tpm->crypto, kek,
-		     SPAN(token->object_auth.data, token->object_auth.len),
-		     &key.id, SPAN("", 0), SPAN(wrap, sizeof(wrap)), &back));
+	OK(keys_hold(token, &key.id, &held));
+	OK(wrap_open(token->tpm->crypto, kek, held->siv, &key.id, SPAN("", 0),
+		     SPAN(wrap, sizeof(wrap)), &back));
 	assert_memory_equal(back.data, dek, sizeof(dek));
 	kt_secret_done(&back);
 	tpm_key_done(&key);

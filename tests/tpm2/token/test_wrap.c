@@ -69,7 +69,7 @@ static void test_known_answers(void **state)
 			       "b8b8ae81b45fd55773f58f0dac118ac4"
 			       "8bd577d88861a5ffc9e77be6055e425c";
 	uint8_t auth[32], value[32], kek[32], nonce[32], wrap[WRAP_LEN];
-	uint8_t input[WRAP_INPUT_LEN];
+	uint8_t input[WRAP_INPUT_LEN], siv[HASH_LEN];
 	char hex[2 * WRAP_INPUT_LEN + 1];
 	struct span aad = SPAN("vault/project", 13);
 	struct crypto *crypto = NULL;
@@ -82,8 +82,8 @@ static void test_known_answers(void **state)
 	count_up(value, sizeof(value), 0x80);
 	count_up(kek, sizeof(kek), 0xc0);
 	OK(crypto_new(&crypto));
-	OK(wrap_nonce(crypto, SPAN(auth, 32), &id, aad, SPAN(value, 32),
-		      nonce));
+	OK(wrap_siv_key(crypto, SPAN(auth, 32), &id, siv));
+	OK(wrap_nonce(crypto, siv, &id, aad, SPAN(value, 32), nonce));
 	hex_encode(nonce, sizeof(nonce), hex);
 	assert_string_equal(hex, nonce_hex);
 	OK(wrap_input(crypto, &id, nonce, aad, input));
@@ -92,8 +92,8 @@ static void test_known_answers(void **state)
 	OK(wrap_seal(crypto, kek, &id, nonce, aad, SPAN(value, 32), wrap));
 	hex_encode(wrap, sizeof(wrap), hex);
 	assert_string_equal(hex, wrap_hex);
-	OK(wrap_open(crypto, kek, SPAN(auth, 32), &id, aad,
-		     SPAN(wrap, sizeof(wrap)), &back));
+	OK(wrap_open(crypto, kek, siv, &id, aad, SPAN(wrap, sizeof(wrap)),
+		     &back));
 	assert_memory_equal(back.data, value, sizeof(value));
 	kt_secret_done(&back);
 	crypto_free(crypto);
@@ -113,9 +113,8 @@ static void test_foreign_nonce_is_refused(void **state)
 	OK(crypto_new(&crypto));
 	OK(wrap_seal(crypto, kek, &id, nonce, SPAN("", 0), SPAN(auth, 32),
 		     wrap));
-	assert_int_equal(wrap_open(crypto, kek, SPAN(auth, 32), &id,
-				   SPAN("", 0), SPAN(wrap, sizeof(wrap)),
-				   &back),
+	assert_int_equal(wrap_open(crypto, kek, auth, &id, SPAN("", 0),
+				   SPAN(wrap, sizeof(wrap)), &back),
 			 CKR_WRAPPED_KEY_INVALID);
 	assert_null(back.data);
 	crypto_free(crypto);
