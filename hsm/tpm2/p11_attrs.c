@@ -31,10 +31,11 @@ void attrs_done(struct attrs *attrs)
 
 static bool next_entry(const struct attrs *attrs, size_t *at, struct entry *ret)
 {
-	const uint8_t *head = attrs->data + *at;
+	const uint8_t *head;
 
 	if (*at >= attrs->len)
 		return false;
+	head = attrs->data + *at;
 	*ret = (struct entry){be32_get(head), head + HEAD, be32_get(head + 4)};
 	*at += HEAD + ret->len;
 	return true;
@@ -320,22 +321,34 @@ static bool whole_value(enum attr_kind kind, const uint8_t *value, size_t len,
 	return false;
 }
 
+/* One entry, behind others that are whole. No type is there twice, and no
+ * secret is an attribute. */
+static bool whole_entry(const uint8_t *data, size_t at, size_t len, int depth)
+{
+	const struct attrs before = {(uint8_t *)data, at};
+	CK_ATTRIBUTE_TYPE type;
+	enum attr_kind kind;
+	size_t value_len;
+
+	if (len - at < HEAD)
+		return false;
+	type = be32_get(data + at);
+	value_len = be32_get(data + at + 4);
+	return value_len <= VALUE_MAX && value_len <= len - at - HEAD &&
+	       attr_kind_of(type, &kind) && type != CKA_VALUE &&
+	       !attrs_has(&before, type) &&
+	       whole_value(kind, data + at + HEAD, value_len, depth);
+}
+
 static bool whole(const uint8_t *data, size_t len, int depth)
 {
-	enum attr_kind kind;
-	size_t at = 0;
+	size_t at = 0, n = 0;
 
 	while (at < len) {
-		size_t value_len;
-
-		if (len - at < HEAD)
+		if (++n > TEMPLATE_ENTRIES ||
+		    !whole_entry(data, at, len, depth))
 			return false;
-		value_len = be32_get(data + at + 4);
-		if (value_len > VALUE_MAX || value_len > len - at - HEAD ||
-		    !attr_kind_of(be32_get(data + at), &kind) ||
-		    !whole_value(kind, data + at + HEAD, value_len, depth))
-			return false;
-		at += HEAD + value_len;
+		at += HEAD + be32_get(data + at + 4);
 	}
 	return true;
 }

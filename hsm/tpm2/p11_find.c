@@ -266,6 +266,7 @@ CK_RV C_CreateObject(CK_SESSION_HANDLE handle, CK_ATTRIBUTE *given, CK_ULONG n,
 	RV_TRY(value_given(given, n, &value));
 	RV_TRY(template_length(&attrs, value.len));
 	RV_TRY(object_new(session->slot, &attrs, &value, &object));
+	object->known = true;
 	return object_publish(&call, handle, object, ret);
 }
 

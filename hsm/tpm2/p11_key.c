@@ -108,6 +108,7 @@ static CK_RV make_session_secret(struct call *call, CK_SESSION_HANDLE handle,
 	RV_TRY(rv_of(secret_new(attrs_number(attrs, CKA_VALUE_LEN), &value)));
 	RV_TRY(rv_of(random_bytes(value.data, value.len)));
 	RV_TRY(object_new(slot, attrs, &value, &object));
+	object->known = !attrs_flag(&object->attrs, CKA_SENSITIVE);
 	return object_publish(call, handle, object, ret);
 }
 

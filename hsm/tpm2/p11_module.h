@@ -35,7 +35,8 @@ struct object {
 	struct attrs attrs;
 	struct kt_secret value; /* of a session key */
 	struct kt_id id;        /* of a token key, and of a session's */
-	bool destroyed;         /* not in the list any more */
+	bool known;     /* its value came from outside, or could be read */
+	bool destroyed; /* not in the list any more */
 	_Atomic unsigned references;
 	struct object *next;
 };

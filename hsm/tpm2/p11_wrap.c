@@ -75,6 +75,8 @@ static CK_RV check_wrapping_key(const struct object *key,
 	return CKR_OK;
 }
 
+/* A key that somebody knows would come back as one that wraps, and take others
+ * out to him: so it is never wrapped at all. */
 static CK_RV check_subject(const struct object *subject,
 			   const struct object *key)
 {
@@ -87,6 +89,9 @@ static CK_RV check_subject(const struct object *subject,
 	    attrs_flag(&subject->attrs, CKA_WRAP_WITH_TRUSTED))
 		return rv_raise(CKR_KEY_NOT_WRAPPABLE,
 				"the key cannot be wrapped");
+	if (subject->known)
+		return rv_raise(CKR_KEY_NOT_WRAPPABLE,
+				"somebody may know the key");
 	if (!attrs_contain(&subject->attrs, &wanted))
 		return rv_raise(CKR_KEY_NOT_WRAPPABLE,
 				"the key is not what the wrapping key's "

@@ -457,6 +457,34 @@ static void test_escapes(void **state)
 			 CKR_FUNCTION_NOT_SUPPORTED);
 }
 
+/* A known key must not come back through a wrap as one that wraps. */
+static void test_known_keys(void **state)
+{
+	CK_OBJECT_HANDLE master = surface_master(s), key;
+	struct list list = dek_list();
+	CK_BBOOL yes = CK_TRUE;
+	CK_ATTRIBUTE change = {CKA_SENSITIVE, &yes, 1};
+	CK_BYTE value[32] = {0};
+	struct blob blob;
+
+	(void)state;
+	list_flag(&list, CKA_SENSITIVE, false);
+	assert_int_equal(surface_generate(s, CKM_AES_KEY_GEN, &list, &key),
+			 CKR_OK);
+	assert_int_equal(wrap_with(master, key, NULL, &blob),
+			 CKR_KEY_NOT_WRAPPABLE);
+	assert_int_equal(p11->C_SetAttributeValue(s, key, &change, 1), CKR_OK);
+	assert_int_equal(wrap_with(master, key, NULL, &blob),
+			 CKR_KEY_NOT_WRAPPABLE);
+	list = work_list();
+	list_flag(&list, CKA_EXTRACTABLE, true);
+	list_bytes(&list, CKA_VALUE, value, sizeof(value));
+	assert_int_equal(p11->C_CreateObject(s, list_use(&list), list.n, &key),
+			 CKR_OK);
+	assert_int_equal(wrap_with(master, key, NULL, &blob),
+			 CKR_KEY_NOT_WRAPPABLE);
+}
+
 /* Only what says that it is neither sensitive nor kept in can be read. */
 static void test_readable(void **state)
 {
@@ -948,6 +976,7 @@ int main(void)
 		TEST(test_templates_of_a_key),
 		TEST(test_read_templates),
 		TEST(test_escapes),
+		TEST(test_known_keys),
 		TEST(test_readable),
 		TEST(test_find),
 		TEST(test_destroy),
