@@ -313,6 +313,7 @@ static enum kt_err attest_run(struct cli *cli, const void *opts,
 	struct named_key key;
 	struct nonce nonce;
 
+	TRY(cli_operator_only(cli));
 	TRY(parse_key(args[0], &key));
 	if (o->output == NULL)
 		return err_raise(KT_ERR_USAGE, "--output is missing");

@@ -14,7 +14,8 @@ setup() {
 
 # init [OPTION...]: on the token 'test'.
 init() {
-	keyturn init --token 'pkcs11:token=test' --module "$MODULE" "$@"
+	keyturn init --token 'pkcs11:token=test' --module "$MODULE" \
+		"${VAULT_OPTIONS[@]}" "$@"
 }
 
 objects_of_token() {
@@ -188,6 +189,7 @@ refused_module() {
 	run_ok keyturn status
 }
 
+# bats test_tags=softhsm
 @test "recovery wraps are on unless they are switched off" {
 	init
 	run_ok keyturn status
@@ -330,6 +332,8 @@ moments() {
 		cut -d : -f 1
 }
 
+# A TPM has no room for so many vaults.
+# bats test_tags=softhsm
 @test "I8: init is killed at any call to the token, and init works again" {
 	local at when killed=0
 	for at in $(moments 2>"$PLACE/err"); do
@@ -344,6 +348,7 @@ moments() {
 	[ "$killed" -gt 15 ]
 }
 
+# bats test_tags=softhsm
 @test "I8: init is killed at any sync of a file, and init works again" {
 	local n=0 ended
 	while :; do

@@ -35,6 +35,7 @@ is_well() {
 	run_ok keyturn doctor
 }
 
+# bats test_tags=softhsm
 @test "a token that is gone is 6, and all is well when it is back" {
 	mv "$PLACE/tokens" "$PLACE/gone"
 	mkdir "$PLACE/tokens"
@@ -59,6 +60,7 @@ is_well() {
 	is_well
 }
 
+# bats test_tags=softhsm
 @test "a token that was initialised again is not the vault's any more" {
 	softhsm2-util --init-token --token test --label test \
 		--pin "$PIN" --so-pin "$SO_PIN" >/dev/null
@@ -143,6 +145,7 @@ forget() {
 	assert_equal "$(sql 'SELECT count(*) FROM projects')" 1
 }
 
+# bats test_tags=softhsm
 @test "I4: a second object with the master key's CKA_ID stops its use" {
 	pkcs11-tool --module "$MODULE" --token-label test --login \
 		--pin "$PIN" --keygen --key-type AES:32 --label twin \
