@@ -140,6 +140,26 @@ static void test_other_templates(void **state)
 	assert_int_equal(make(CKM_AES_GCM, &list), CKR_MECHANISM_INVALID);
 }
 
+/* A key of the token that does not wrap stays inside as well. */
+static void test_signing_templates(void **state)
+{
+	struct list list = master_list(true);
+
+	(void)state;
+	list_flag(&list, CKA_WRAP, false);
+	list_flag(&list, CKA_UNWRAP, false);
+	list_flag(&list, CKA_SIGN, true);
+	list_flag(&list, CKA_EXTRACTABLE, true);
+	assert_int_equal(make(CKM_GENERIC_SECRET_KEY_GEN, &list),
+			 CKR_TEMPLATE_INCONSISTENT);
+	list_flag(&list, CKA_EXTRACTABLE, false);
+	list_flag(&list, CKA_SENSITIVE, false);
+	assert_int_equal(make(CKM_GENERIC_SECRET_KEY_GEN, &list),
+			 CKR_TEMPLATE_INCONSISTENT);
+	list_flag(&list, CKA_SENSITIVE, true);
+	assert_int_equal(make(CKM_GENERIC_SECRET_KEY_GEN, &list), CKR_OK);
+}
+
 static void test_history(void **state)
 {
 	CK_OBJECT_HANDLE master = surface_master(s), dek = surface_dek(s);
@@ -745,6 +765,41 @@ static void test_aes_key_wrap(void **state)
 			 CKR_KEY_FUNCTION_NOT_PERMITTED);
 }
 
+/* Keys that their attributes would let do it, but for another mechanism. */
+static void test_allowed_mechanisms(void **state)
+{
+	static CK_MECHANISM_TYPE other = CKM_AES_KEY_GEN;
+	CK_BYTE iv[12] = {0};
+	CK_GCM_PARAMS params = {iv, sizeof(iv), 96, NULL, 0, 128};
+	CK_MECHANISM gcm = {CKM_AES_GCM, &params, sizeof(params)};
+	CK_MECHANISM hmac = {CKM_SHA256_HMAC, NULL, 0};
+	struct list master = master_list(true), mac = master_list(false);
+	struct list dek = dek_list();
+	CK_OBJECT_HANDLE key;
+	struct blob blob;
+
+	(void)state;
+	list_bytes(&master, CKA_ALLOWED_MECHANISMS, &other, sizeof(other));
+	assert_int_equal(
+		surface_generate(s, CKM_GENERIC_SECRET_KEY_GEN, &master, &key),
+		CKR_OK);
+	assert_int_equal(wrap_with(key, surface_dek(s), NULL, &blob),
+			 CKR_MECHANISM_INVALID);
+	list_bytes(&dek, CKA_ALLOWED_MECHANISMS, &other, sizeof(other));
+	assert_int_equal(surface_generate(s, CKM_AES_KEY_GEN, &dek, &key),
+			 CKR_OK);
+	assert_int_equal(p11->C_EncryptInit(s, &gcm, key),
+			 CKR_MECHANISM_INVALID);
+	list_flag(&mac, CKA_WRAP, false);
+	list_flag(&mac, CKA_UNWRAP, false);
+	list_flag(&mac, CKA_SIGN, true);
+	list_bytes(&mac, CKA_ALLOWED_MECHANISMS, &other, sizeof(other));
+	assert_int_equal(
+		surface_generate(s, CKM_GENERIC_SECRET_KEY_GEN, &mac, &key),
+		CKR_OK);
+	assert_int_equal(p11->C_SignInit(s, &hmac, key), CKR_MECHANISM_INVALID);
+}
+
 /* RFC 3394 section 4.6. */
 static void test_rfc3394(void **state)
 {
@@ -841,8 +896,9 @@ static const CK_BYTE p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48,
 			       0xce, 0x3d, 0x03, 0x01, 0x07};
 static const CK_BYTE p384[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22};
 
-static CK_RV make_pair(const CK_BYTE *curve, CK_ULONG curve_len, bool derive,
-		       CK_OBJECT_HANDLE *ret_public, CK_OBJECT_HANDLE *ret)
+static CK_RV make_pair(const CK_BYTE *curve, CK_ULONG curve_len,
+		       CK_ATTRIBUTE_TYPE wrong, CK_OBJECT_HANDLE *ret_public,
+		       CK_OBJECT_HANDLE *ret)
 {
 	CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
 	struct list public_list = {0}, private_list = {0};
@@ -852,7 +908,8 @@ static CK_RV make_pair(const CK_BYTE *curve, CK_ULONG curve_len, bool derive,
 	list_bytes(&public_list, CKA_EC_PARAMS, curve, curve_len);
 	list_flag(&private_list, CKA_TOKEN, true);
 	list_flag(&private_list, CKA_SIGN, true);
-	list_flag(&private_list, CKA_DERIVE, derive);
+	if (wrong != 0)
+		list_flag(&private_list, wrong, wrong != CKA_SENSITIVE);
 	return p11->C_GenerateKeyPair(s, &mechanism, list_use(&public_list),
 				      public_list.n, list_use(&private_list),
 				      private_list.n, ret_public, ret);
@@ -860,6 +917,9 @@ static CK_RV make_pair(const CK_BYTE *curve, CK_ULONG curve_len, bool derive,
 
 static void test_pair(void **state)
 {
+	const CK_ATTRIBUTE_TYPE wrong[] = {CKA_DERIVE, CKA_EXTRACTABLE,
+					   CKA_SENSITIVE,
+					   CKA_ALWAYS_AUTHENTICATE};
 	CK_MECHANISM ecdsa = {CKM_ECDSA, NULL, 0};
 	CK_OBJECT_HANDLE public_key, key;
 	CK_BYTE digest[32] = {1}, signature[64], point[80];
@@ -867,14 +927,14 @@ static void test_pair(void **state)
 	CK_ULONG len = sizeof(signature);
 
 	(void)state;
-	assert_int_equal(
-		make_pair(p384, sizeof(p384), false, &public_key, &key),
-		CKR_CURVE_NOT_SUPPORTED);
-	assert_int_equal(make_pair(p256, sizeof(p256), true, &public_key, &key),
-			 CKR_TEMPLATE_INCONSISTENT);
-	assert_int_equal(
-		make_pair(p256, sizeof(p256), false, &public_key, &key),
-		CKR_OK);
+	assert_int_equal(make_pair(p384, sizeof(p384), 0, &public_key, &key),
+			 CKR_CURVE_NOT_SUPPORTED);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(make_pair(p256, sizeof(p256), wrong[i],
+					   &public_key, &key),
+				 CKR_TEMPLATE_INCONSISTENT);
+	assert_int_equal(make_pair(p256, sizeof(p256), 0, &public_key, &key),
+			 CKR_OK);
 	assert_int_equal(p11->C_GetAttributeValue(s, public_key, &attr, 1),
 			 CKR_OK);
 	assert_int_equal(attr.ulValueLen, 67);
@@ -968,6 +1028,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_wrapping_templates),
 		TEST(test_other_templates),
+		TEST(test_signing_templates),
 		TEST(test_history),
 		TEST(test_get_attributes),
 		TEST(test_round_trip),
@@ -984,6 +1045,7 @@ int main(void)
 		TEST(test_gcm),
 		TEST(test_gcm_refusals),
 		TEST(test_aes_key_wrap),
+		TEST(test_allowed_mechanisms),
 		cmocka_unit_test(test_rfc3394),
 		TEST(test_mac),
 		TEST(test_rfc4231),

@@ -8,9 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -451,6 +454,60 @@ static void test_fork(void **state)
 	assert_int_equal(surface_flag(s, master, CKA_WRAP), CK_TRUE);
 }
 
+/* A fork that the C library knows nothing of. */
+static void test_raw_fork(void **state)
+{
+	CK_SESSION_HANDLE s = surface_login();
+	int status = -1;
+	CK_SESSION_INFO info;
+	long child;
+
+	(void)state;
+	child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (child == 0)
+		_exit(p11->C_GetSessionInfo(s, &info) ==
+				      CKR_CRYPTOKI_NOT_INITIALIZED
+			      ? 0
+			      : 1);
+	assert_int_equal(waitpid((pid_t)child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static atomic_bool stop;
+
+static void *keep_calling(void *arg)
+{
+	CK_SESSION_INFO info;
+
+	while (!stop)
+		p11->C_GetSessionInfo(*(CK_SESSION_HANDLE *)arg, &info);
+	return NULL;
+}
+
+/* The child's one thread does not wait for what others held at the fork. */
+static void test_fork_under_load(void **state)
+{
+	CK_SESSION_HANDLE s = surface_login();
+	pthread_t thread;
+
+	(void)state;
+	stop = false;
+	assert_int_equal(pthread_create(&thread, NULL, keep_calling, &s), 0);
+	for (int i = 0; i < 40; i++) {
+		int status = -1;
+		pid_t child = fork();
+
+		if (child == 0) {
+			alarm(10);
+			_exit(p11->C_Initialize(NULL) == CKR_OK ? 0 : 1);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+}
+
 struct worker {
 	pthread_t thread;
 	CK_OBJECT_HANDLE master;
@@ -537,6 +594,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lifetimes, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_raw_fork, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fork_under_load, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 	};
