@@ -10,16 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cyaml/cyaml.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/secret.h"
 #include "base/text.h"
 
 #define CONFIG_DEFAULT "/etc/keyturn/tpm2.yaml"
-#define CONFIG_MAX ((size_t)64 * 1024)
+#define CONFIG_MAX (64 * 1024)
 #define TEXT_MAX 4000
 #define TOKENS_MAX 256
 
@@ -128,8 +128,37 @@ static CK_RV to_config(const char *path, const struct token_node *node,
 	return to_number(path, node->slots, &ret->slots);
 }
 
-static CK_RV parse(const char *path, const struct kt_secret *text,
-		   struct node **ret)
+struct text {
+	uint8_t *data;
+	size_t len;
+};
+
+static void text_done(struct text *text)
+{
+	free(text->data);
+}
+
+static CK_RV read_file(const char *path, struct text *ret)
+{
+	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0) {
+		(void)err_errno("%s", path);
+		return CKR_ARGUMENTS_BAD;
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size > CONFIG_MAX)
+		return unusable(path, "not a file of 64 KiB or less");
+	ret->len = (size_t)st.st_size;
+	ret->data = malloc(ret->len + 1);
+	if (ret->data == NULL)
+		return rv_memory();
+	return fd_read_all(fd, ret->data, ret->len) == KT_OK
+		       ? CKR_OK
+		       : unusable(path, "cannot be read");
+}
+
+static CK_RV parse(const char *path, const struct text *text, struct node **ret)
 {
 	struct said said = {0};
 	const cyaml_config_t config = {.log_fn = listen,
@@ -152,7 +181,7 @@ static CK_RV parse(const char *path, const struct kt_secret *text,
 CK_RV config_each(CK_RV (*each)(void *arg, const struct tpm_config *config),
 		  void *arg)
 {
-	CLEANUP(kt_secret_done) struct kt_secret text = {0};
+	CLEANUP(text_done) struct text text = {0};
 	CLEANUP(node_freep) struct node *node = NULL;
 	const char *path = secure_getenv("KEYTURN_TPM2_CONF");
 	struct tpm_config config;
@@ -164,8 +193,7 @@ CK_RV config_each(CK_RV (*each)(void *arg, const struct tpm_config *config),
 		path = CONFIG_DEFAULT;
 	if (!file_exists(path))
 		return rv_raise(CKR_OK, "%s: no such file, so no tokens", path);
-	if (secret_read_file(path, CONFIG_MAX, &text) != KT_OK)
-		return CKR_ARGUMENTS_BAD;
+	RV_TRY(read_file(path, &text));
 	RV_TRY(parse(path, &text, &node));
 	for (uint64_t i = 0; node != NULL && i < node->tokens_count; i++) {
 		RV_TRY(to_config(path, &node->tokens[i], &config));

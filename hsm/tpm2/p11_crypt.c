@@ -11,7 +11,7 @@
 
 #define TAG_BITS_MIN 96
 #define TAG_BITS_MAX 128
-#define DATA_MAX ((CK_ULONG)16 << 20)
+#define DATA_MAX ((CK_ULONG)4 << 20)
 #define AAD_MAX ((CK_ULONG)1 << 20)
 
 /* PKCS#11 2.40 as first published: no count of bits. */

@@ -14,6 +14,9 @@
 #include "hsm/tpm2/p11_config.h"
 #include "hsm/tpm2/p11_object.h"
 
+/* Locked memory is scarce in programs that did not ask for it. */
+#define ARENA_MOST ((size_t)16 << 20)
+
 static struct module *current;
 /* Calls read it, C_Initialize and C_Finalize write. */
 static pthread_rwlock_t life = PTHREAD_RWLOCK_INITIALIZER;
@@ -153,6 +156,7 @@ static CK_RV module_new(struct module **ret)
 		return rv_memory();
 	module->pid = getpid();
 	pthread_mutex_init(&module->lock, NULL);
+	secret_heap_limit(ARENA_MOST);
 	RV_TRY(add_slots(module));
 	*ret = TAKE(module);
 	return CKR_OK;

@@ -106,6 +106,24 @@ setup() {
 	run_ok client open 01 "$PLACE/sealed"
 }
 
+# locked PID: kilobytes of memory that cannot be swapped.
+locked() {
+	sed -n 's/^VmLck:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"
+}
+
+@test "its host loses little memory to it, and none before the login" {
+	run_ok client seal 01 "$PLACE/sealed"
+	coproc waiting { client wait 01 "$PLACE/sealed"; }
+	echo >&"${waiting[1]}"
+	read -r -u "${waiting[0]}" line
+	pid=$(pgrep -P "$waiting_PID" || echo "$waiting_PID")
+	[ "$(locked "$pid")" -le 17000 ]
+	[ "$(locked "$pid")" -gt 0 ]
+	run_ok strace -f -e trace=mlock,mlock2 pkcs11-tool --module "$MODULE" \
+		--list-slots
+	refute_output --partial 'mlock'
+}
+
 @test "a configuration that cannot be used, or none, gives no slots" {
 	printf 'tokens:\n- tcti: x\n  path: /x\n' >"$KEYTURN_TPM2_CONF"
 	run --separate-stderr tool --list-slots
