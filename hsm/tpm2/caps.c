@@ -7,6 +7,9 @@
 
 #define HANDLES_AT_ONCE 64
 #define SELECT_BYTES 3
+/* tpm2-tss makes these by shifting an int. */
+#define TRANSIENT UINT32_C(0x80000000)
+#define SESSIONS UINT32_C(0x02000000)
 
 /* Leaves cmd at the first item; the number of items in *ret. */
 static CK_RV ask(struct tpm *tpm, struct cmd *cmd, uint32_t capability,
@@ -121,8 +124,8 @@ static CK_RV flush_range(struct tpm *tpm, uint32_t first, uint32_t keep)
 
 CK_RV caps_flush_all(struct tpm *tpm, uint32_t keep)
 {
-	RV_TRY(flush_range(tpm, TPM2_TRANSIENT_FIRST, keep));
-	return flush_range(tpm, TPM2_LOADED_SESSION_FIRST, keep);
+	RV_TRY(flush_range(tpm, TRANSIENT, keep));
+	return flush_range(tpm, SESSIONS, keep);
 }
 
 void caps_put_pcrs(struct cmd *cmd, uint32_t mask)

@@ -101,10 +101,12 @@ static CK_RV prove_owner(struct tpm_token *token)
 
 	RV_TRY(session_start(tpm, SESSION_POLICY, NULL, NULL, &policy));
 	rv = prove_owner_in(tpm, &owner, &policy);
-	if (rv != CKR_OK && tpm_refused(tpm))
+	if (rv != CKR_OK && tpm_refused(tpm)) {
+		tpm->session_lost = false; /* the session is a fresh one */
 		rv = rv_raise(CKR_FUNCTION_REJECTED,
 			      "the TPM's owner has another authorisation than "
 			      "the one given");
+	}
 	session_end(tpm, &policy);
 	return rv;
 }
