@@ -116,7 +116,7 @@ locked() {
 	coproc waiting { client wait 01 "$PLACE/sealed"; }
 	echo >&"${waiting[1]}"
 	read -r -u "${waiting[0]}" line
-	pid=$(pgrep -P "$waiting_PID" || echo "$waiting_PID")
+	pid=$(pgrep -P "$!" || echo "$!")
 	[ "$(locked "$pid")" -le 17000 ]
 	[ "$(locked "$pid")" -gt 0 ]
 	run_ok strace -f -e trace=mlock,mlock2 pkcs11-tool --module "$MODULE" \
