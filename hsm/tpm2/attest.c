@@ -13,6 +13,7 @@
 #include "hsm/tpm2/state.h"
 
 #define AK "ak"
+#define DEATH_SIGNATURE "evidence-destroyed.sig"
 
 CK_RV attest_make_key(struct tpm_token *token)
 {
@@ -235,10 +236,16 @@ CK_RV attest_death(struct tpm_token *token, const struct key_file *file,
 {
 	CLEANUP(tpm_evidence_done) struct tpm_evidence evidence = {0};
 	const struct tpm *tpm = token->tpm;
-	CK_RV rv = death(token, file, audit, &evidence);
-	bool again = tpm->gone || tpm->slots_full ||
-		     (tpm->session_lost && !tpm_refused(tpm));
+	bool again;
+	CK_RV rv;
 
+	/* Written last, by an earlier try that saw more of it. */
+	if (folder_has(&token->folder,
+		       key_path(&file->key.id, DEATH_SIGNATURE).text))
+		return CKR_OK;
+	rv = death(token, file, audit, &evidence);
+	again = tpm->gone || tpm->slots_full ||
+		(tpm->session_lost && !tpm_refused(tpm));
 	if (rv != CKR_OK && again)
 		return rv;
 	if (rv != CKR_OK)

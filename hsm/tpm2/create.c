@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/crash.h"
 #include "hsm/tpm2/caps.h"
 #include "hsm/tpm2/life.h"
 #include "hsm/tpm2/state.h"
@@ -66,7 +65,6 @@ static CK_RV make_gate(struct tpm_token *token, const struct counter *counter,
 		wish.form = OBJECT_GATE_ECC;
 		RV_TRY(object_create(token->tpm, &srk, &wish, ret, NULL));
 	}
-	CRASH_POINT("tpm-create-gate");
 	return blob_save(&token->folder, key_path(id, "gate").text, ret);
 }
 
@@ -84,7 +82,6 @@ static CK_RV make_master(struct tpm_token *token, struct gate *gate,
 
 	RV_TRY(life_pass_gate(token, gate, &parent));
 	RV_TRY(object_create(token->tpm, &parent, &wish, ret, &creation));
-	CRASH_POINT("tpm-create-master");
 	RV_TRY(creation_save(&token->folder, id, &creation));
 	return blob_save(&token->folder, key_path(id, "master").text, ret);
 }
@@ -95,9 +92,7 @@ static CK_RV make_below(struct tpm_token *token, struct gate *gate,
 	struct object_blob blob = {0};
 
 	RV_TRY(make_master(token, gate, file, &blob));
-	CRASH_POINT("tpm-create-saved");
 	RV_TRY(life_place(token, gate, &blob, file->handle));
-	CRASH_POINT("tpm-create-placed");
 	return attest_birth(token, file, &gate->object);
 }
 
@@ -111,7 +106,6 @@ static CK_RV make(struct tpm_token *token, struct key_file *file)
 
 	RV_TRY(life_counter(token, file, &counter));
 	RV_TRY(counter_define(token->tpm, &owner, &counter));
-	CRASH_POINT("tpm-create-counter");
 	file->value = counter.value;
 	RV_TRY(make_gate(token, &counter, &file->key.id, &gate_blob));
 	RV_TRY(life_open_gate(token, &counter, &gate_blob, &gate));
@@ -147,7 +141,6 @@ static CK_RV create(struct tpm_token *token, void *arg)
 
 	RV_TRY(life_recover(token));
 	RV_TRY(plan(token, create, &file));
-	CRASH_POINT("tpm-create-planned");
 	rv = make(token, &file);
 	if (rv != CKR_OK) {
 		undo(token, &file);

@@ -157,6 +157,7 @@ CK_RV folder_each(const struct folder *folder, const char *dir,
 struct removal {
 	const struct folder *folder;
 	const char *dir;
+	const char *last;
 };
 
 static CK_RV remove_file(const char *name, void *arg)
@@ -164,16 +165,21 @@ static CK_RV remove_file(const char *name, void *arg)
 	const struct removal *removal = arg;
 	char below[NAME_MAX * 2 + 2];
 
+	if (removal->last != NULL && strcmp(name, removal->last) == 0)
+		return CKR_OK;
 	RV_TRY(rv_of(text_format(below, sizeof(below), "%s/%s", removal->dir,
 				 name)));
 	return folder_remove(removal->folder, below);
 }
 
-CK_RV folder_remove_dir(const struct folder *folder, const char *name)
+CK_RV folder_remove_dir(const struct folder *folder, const char *name,
+			const char *last)
 {
-	struct removal removal = {folder, name};
+	struct removal removal = {folder, name, last};
 	struct path path;
 
+	RV_TRY(folder_each(folder, name, remove_file, &removal));
+	removal.last = NULL;
 	RV_TRY(folder_each(folder, name, remove_file, &removal));
 	RV_TRY(path_of(folder, name, "", &path));
 	if (rmdir(path.text) != 0)

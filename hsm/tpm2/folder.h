@@ -41,8 +41,10 @@ CK_RV folder_read(const struct folder *folder, const char *name, uint8_t **ret,
 /* Gone, and synced; a file that was not there is no error. */
 CK_RV folder_remove(const struct folder *folder, const char *name);
 
-/* A directory and the files in it. */
-CK_RV folder_remove_dir(const struct folder *folder, const char *name);
+/* A directory and the files in it, the one with the name last at last: as long
+ * as that is there, so is what it says. */
+CK_RV folder_remove_dir(const struct folder *folder, const char *name,
+			const char *last);
 
 /* Calls fn with each name in a directory below it; a missing one is empty. */
 CK_RV folder_each(const struct folder *folder, const char *dir,

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/crash.h"
 #include "hsm/tpm2/audit.h"
 #include "hsm/tpm2/caps.h"
 #include "hsm/tpm2/counter.h"
@@ -145,7 +144,7 @@ CK_RV life_undo(struct tpm_token *token, const struct key_file *file)
 	RV_TRY(remove_counter(token, file, NULL));
 	RV_TRY(remove_place(token, file, NULL));
 	return folder_remove_dir(&token->folder,
-				 key_path(&file->key.id, "").text);
+				 key_path(&file->key.id, "").text, "meta");
 }
 
 static CK_RV forget_blobs(struct tpm_token *token, const struct kt_id *id)
@@ -162,9 +161,7 @@ static CK_RV remove_audited(struct tpm_token *token,
 			    const struct key_file *file, struct audit *audit)
 {
 	RV_TRY(remove_counter(token, file, audit));
-	CRASH_POINT("tpm-destroy-counter-gone");
 	RV_TRY(remove_place(token, file, audit));
-	CRASH_POINT("tpm-destroy-evicted");
 	return attest_death(token, file, audit);
 }
 
@@ -176,7 +173,6 @@ CK_RV life_destroy(struct tpm_token *token, struct key_file *file)
 	token_forget_keys(token);
 	file->stage = KEY_DESTROYING;
 	RV_TRY(key_file_save(&token->folder, file));
-	CRASH_POINT("tpm-destroy-marked");
 	RV_TRY(audit_start(token->tpm, &audit));
 	rv = remove_audited(token, file, &audit);
 	audit_end(token->tpm, &audit);
@@ -202,9 +198,22 @@ static CK_RV recover_one(struct tpm_token *token, struct key_file *file,
 	return CKR_OK;
 }
 
+/* A folder without a meta: of a key that never began, or is all undone. */
+static CK_RV remove_empty(const char *name, void *arg)
+{
+	struct tpm_token *token = arg;
+	struct kt_id id;
+
+	if (!hex_decode(name, id.bytes, sizeof(id.bytes)) ||
+	    folder_has(&token->folder, key_path(&id, "meta").text))
+		return CKR_OK;
+	return folder_remove_dir(&token->folder, key_path(&id, "").text, NULL);
+}
+
 CK_RV life_recover(struct tpm_token *token)
 {
-	return keys_each(token, recover_one, NULL);
+	RV_TRY(keys_each(token, recover_one, NULL));
+	return folder_each(&token->folder, "keys", remove_empty, token);
 }
 
 static CK_RV destroy_one(struct tpm_token *token, struct key_file *file,

@@ -11,6 +11,9 @@
 
 #include <cmocka.h>
 
+#include <tss2/tss2_tpm2_types.h>
+
+#include "base/bytes.h"
 #include "shim.h"
 #include "swtpm.h"
 
@@ -187,6 +190,65 @@ static void test_recovery_cut_many_times(void **state)
 	tpm_token_free(token);
 }
 
+static bool evidence_has(struct tpm_token *token, const struct kt_id *id,
+			 uint32_t code)
+{
+	struct tpm_evidence evidence = {0};
+	uint8_t bytes[4];
+	size_t len = 0;
+	const uint8_t *log;
+	bool found;
+
+	OK(tpm_key_attest(token, id, BYTES("n"), &evidence));
+	log = evidence_find(&evidence, "destroyed.log", &len);
+	assert_non_null(log);
+	be32_put(bytes, code);
+	found = memmem(log, len, bytes, sizeof(bytes)) != NULL;
+	tpm_evidence_done(&evidence);
+	return found;
+}
+
+/* The last word of a destruction is not written: the evidence of the first
+ * time, which saw the counter go, stays. */
+static void test_destroy_cut_at_its_last_file(void **state)
+{
+	struct tpm_token *token = behind_the_shim();
+	struct tpm_key key = {0};
+
+	(void)state;
+	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("a"), &key));
+	OK(tpm_key_destroy(token, &key.id));
+	swtpm_shell(&tpm, "sed -i 's/^stage 4/stage 3/' state/keys/*/meta");
+	token = come_back(token);
+	swtpm_shell(&tpm, "grep -q '^stage 4' state/keys/*/meta");
+	assert_true(evidence_has(token, &key.id, TPM2_CC_NV_UndefineSpace));
+	/* Where it was not signed the first time, it is now. */
+	swtpm_shell(&tpm, "sed -i 's/^stage 4/stage 3/' state/keys/*/meta &&"
+			  "rm state/keys/*/evidence-destroyed.sig");
+	token = come_back(token);
+	assert_evidence_of(token, &key.id);
+	assert_false(evidence_has(token, &key.id, TPM2_CC_NV_UndefineSpace));
+	assert_true(evidence_has(token, &key.id, TPM2_CC_GetCapability));
+	tpm_key_done(&key);
+	tpm_token_free(token);
+}
+
+/* Folders of keys that never began, or are all undone. */
+static void test_empty_folders_go(void **state)
+{
+	struct tpm_token *token;
+
+	(void)state;
+	swtpm_shell(
+		&tpm,
+		"mkdir state/keys/00112233445566778899aabbccddeeff &&"
+		"mkdir state/keys/ffeeddccbbaa99887766554433221100 &&"
+		"touch state/keys/ffeeddccbbaa99887766554433221100/meta.new");
+	token = behind_the_shim();
+	swtpm_shell(&tpm, "test -z \"$(ls state/keys)\"");
+	tpm_token_free(token);
+}
+
 /* A change of the PIN is one file: the old one or the new one opens. */
 static void test_set_pin_cut(void **state)
 {
@@ -254,6 +316,10 @@ int main(void)
 			test_destroy_cut_before_an_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recovery_cut_many_times,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_destroy_cut_at_its_last_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty_folders_go, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_set_pin_cut, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_init_cut, setup, teardown),
