@@ -53,6 +53,7 @@ place_setup() {
 		log.level = ERROR
 	END
 	export SOFTHSM2_CONF=$PLACE/softhsm2.conf
+	export KEYTURN_TPM2_CONF=$PLACE/tpm2.yaml
 	export HOME=$PLACE/home XDG_RUNTIME_DIR=$PLACE/run
 	export CREDENTIALS_DIRECTORY=$PLACE/credentials
 	export KEYTURN_CONFIG=$PLACE/keyturn.yaml KEYTURN_STORE=$STORE
@@ -64,7 +65,6 @@ place_setup() {
 # A software TPM in a folder with a short name: a socket's path has 107 bytes at
 # most.
 tpm_start() {
-	export KEYTURN_TPM2_CONF=$PLACE/tpm2.yaml
 	TCTI=swtpm:path=$PLACE/tpm/s
 	(umask 077 && mkdir "$PLACE/tpm")
 	tpm_run

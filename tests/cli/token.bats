@@ -61,6 +61,16 @@ is_well() {
 }
 
 # bats test_tags=softhsm
+@test "a token that gives no evidence, and is not made in a TPM, is 6" {
+	run_fails 6 keyturn token attest master --output "$PLACE/evidence"
+	assert_line --index 0 --partial "not keyturn's own"
+	run_fails 6 keyturn token init --tpm --module "$MODULE" \
+		--state "$PLACE/state" --so-pin-file "$PLACE/credentials/pin"
+	assert_line --index 0 --partial "not keyturn's own"
+	assert_not_exist "$PLACE/state"
+}
+
+# bats test_tags=softhsm
 @test "a token that was initialised again is not the vault's any more" {
 	softhsm2-util --init-token --token test --label test \
 		--pin "$PIN" --so-pin "$SO_PIN" >/dev/null

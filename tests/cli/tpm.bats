@@ -236,6 +236,11 @@ tpm2() {
 	cp "$PLACE/live/counter.public" "$PLACE/gone/counter.public"
 	run destroyed "$PLACE/gone"
 	assert_output --partial 'the counter is there'
+	# What the folder does not know of, there is no evidence of.
+	grep -l '^stage 4$' "$PLACE"/tokens/test/keys/*/meta | xargs dirname |
+		xargs rm -r
+	run_fails 3 keyturn token attest master/1 --output "$PLACE/none"
+	assert_line --index 0 --partial 'no evidence of such a key'
 	# Every file of before, and the PIN, do not bring it back.
 	rm -r "$PLACE/tokens"
 	mv "$PLACE/tokens.before" "$PLACE/tokens"
