@@ -182,6 +182,36 @@ static void test_owner_authorisation(void **state)
 	tpm_token_free(token);
 }
 
+/* A TPM drops zeros at the end of an authorisation, and so do we. */
+static void test_authorisation_with_zeros(void **state)
+{
+	const uint8_t zeros[] = {'a', 0, 'b', 0, 0};
+	struct tpm_token *token = swtpm_token(&tpm);
+	struct tpm_provision p = {.new_owner = zeros,
+				  .new_owner_len = sizeof(zeros)};
+	struct tpm_key key = {0};
+
+	(void)state;
+	OK(tpm_token_provision(token, &p));
+	tpm_token_free(token);
+	token = swtpm_token(&tpm);
+	p = (struct tpm_provision){.owner = zeros, .owner_len = 3};
+	OK(tpm_token_provision(token, &p));
+	p.owner_len = sizeof(zeros);
+	OK(tpm_token_provision(token, &p));
+	tpm_token_free(token);
+	token = swtpm_token(&tpm);
+	OK(tpm_token_provision(token, &p));
+	OK(tpm_token_init(token, BYTES(SO_PIN), "zeros"));
+	OK(tpm_token_login(token, TPM_SO, BYTES(SO_PIN)));
+	OK(tpm_token_init_pin(token, BYTES(USER_PIN)));
+	OK(tpm_token_logout(token));
+	login_user(token);
+	OK(tpm_key_create(token, TPM_KEY_EC, BYTES("a"), &key));
+	tpm_key_done(&key);
+	tpm_token_free(token);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +221,8 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_owner_authorisation, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_authorisation_with_zeros,
+						setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("tpm2/bus", tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <tss2/tss2_tpm2_types.h>
 
 #include "base/bytes.h"
+#include "hsm/tpm2/counter.h"
 #include "shim.h"
 #include "swtpm.h"
 
@@ -233,6 +234,43 @@ static void test_destroy_cut_at_its_last_file(void **state)
 	tpm_token_free(token);
 }
 
+/* Somebody else took the counter's index while the power was away. */
+static void test_foreign_counter_stays(void **state)
+{
+	struct tpm_object rh = tpm_permanent(TPM2_RH_OWNER, SPAN(NULL, 0));
+	struct tpm_token *token = behind_the_shim();
+	const struct kt_id somebody = {{1, 2, 3}};
+	enum counter_state found = COUNTER_NONE;
+	struct counter foreign;
+	struct tpm_key key = {0};
+	struct tpm *owner;
+
+	(void)state;
+	/* Two looks for room, twice two for free places, NV_DefineSpace. */
+	shim_cut_at(7, SHIM_CUT_COMMAND);
+	assert_int_not_equal(
+		tpm_key_create(token, TPM_KEY_WRAP, BYTES("a"), &key), CKR_OK);
+	tpm_token_free(token);
+	shim_reset();
+	swtpm_power_cycle(&tpm);
+	swtpm_shell(&tpm, "grep -q '^stage 1' state/keys/*/meta");
+	assert_int_equal(counters_taken(&tpm), 0);
+	owner = owner_open(&tpm);
+	OK(counter_init(owner, 0x01804b00, &somebody, 0, &foreign));
+	OK(counter_define(owner, &rh, &foreign));
+	token = swtpm_token(&tpm);
+	login_user(token);
+	swtpm_shell(&tpm, "test -z \"$(ls state/keys)\"");
+	OK(counter_look(owner, &foreign, &found));
+	assert_int_equal(found, COUNTER_OURS);
+	/* And the next key goes round it. */
+	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("b"), &key));
+	assert_int_equal(counters_taken(&tpm), 2);
+	tpm_key_done(&key);
+	tpm_token_free(token);
+	tpm_free(owner);
+}
+
 /* Folders of keys that never began, or are all undone. */
 static void test_empty_folders_go(void **state)
 {
@@ -318,6 +356,8 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_destroy_cut_at_its_last_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_counter_stays,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_folders_go, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_set_pin_cut, setup,
