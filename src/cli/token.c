@@ -4,14 +4,13 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
+#include "cli/evidence.h"
 #include "cli/settings.h"
 #include "cli/tpm_conf.h"
 
@@ -242,69 +241,6 @@ static enum kt_err parse_key(const char *text, struct named_key *ret)
 	return KT_OK;
 }
 
-struct nonce {
-	uint8_t bytes[KT_NONCE_MAX];
-	size_t len;
-};
-
-static int hex_digit(char digit)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at = digit != '\0' ? strchr(digits, digit | 0x20) : NULL;
-
-	return at != NULL ? (int)(at - digits) : -1;
-}
-
-static enum kt_err parse_nonce(const char *text, struct nonce *ret)
-{
-	size_t digits = strlen(text);
-	struct nonce nonce = {.len = digits / 2};
-
-	if (digits == 0 || digits % 2 != 0 || nonce.len > KT_NONCE_MAX)
-		return err_raise(KT_ERR_USAGE,
-				 "--nonce has 2 to %d hexadecimal digits, an "
-				 "even number",
-				 2 * KT_NONCE_MAX);
-	for (size_t i = 0; i < nonce.len; i++) {
-		int high = hex_digit(text[2 * i]);
-		int low = hex_digit(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return err_raise(KT_ERR_USAGE,
-					 "--nonce: '%s' is not hexadecimal",
-					 text);
-		nonce.bytes[i] = (uint8_t)(high << 4 | low);
-	}
-	*ret = nonce;
-	return KT_OK;
-}
-
-/* Nobody asked for a certain one: fresh all the same. */
-static enum kt_err random_nonce(struct nonce *ret)
-{
-	struct nonce nonce = {.len = KT_NONCE_MAX};
-
-	if (getentropy(nonce.bytes, nonce.len) != 0)
-		return err_errno("random bytes");
-	*ret = nonce;
-	return KT_OK;
-}
-
-/* Names come from the module: only plain ones become files. */
-static enum kt_err write_file(void *arg, const struct kt_evidence *file)
-{
-	const char *dir = arg;
-	char path[PATH_MAX];
-
-	if (file->name[0] == '.' || strchr(file->name, '/') != NULL)
-		return err_raise(KT_ERR_TOKEN, "evidence is named '%s'",
-				 file->name);
-	TRY(text_format(path, sizeof(path), "%s/%s", dir, file->name));
-	TRY(file_write_new(path, file->data, file->len));
-	printf("%s\n", path);
-	return KT_OK;
-}
-
 static enum kt_err attest_run(struct cli *cli, const void *opts,
 			      const char *const *args)
 {
@@ -317,12 +253,9 @@ static enum kt_err attest_run(struct cli *cli, const void *opts,
 	TRY(parse_key(args[0], &key));
 	if (o->output == NULL)
 		return err_raise(KT_ERR_USAGE, "--output is missing");
-	TRY(o->nonce != NULL ? parse_nonce(o->nonce, &nonce)
-			     : random_nonce(&nonce));
+	TRY(nonce_parse(o->nonce, &nonce));
 	TRY(cli_vault(cli, &vault));
-	TRY(dir_make(o->output));
-	return kt_token_attest(vault, key.role, key.version, nonce.bytes,
-			       nonce.len, write_file, (void *)o->output);
+	return evidence_write(vault, key.role, key.version, &nonce, o->output);
 }
 
 const struct command token_attest_command = {

@@ -227,9 +227,16 @@ tpm2() {
 	cp -a "$PLACE/tokens" "$PLACE/tokens.before"
 	cp "$STORE" "$PLACE/before.db"
 	keyturn master rotate --yes --grace 0 2>/dev/null
-	run_ok keyturn master destroy 1 --confirm 1
+	mkdir -p "$PLACE/taken/master"
+	run_fails 5 keyturn master destroy 1 --confirm 1 --evidence "$PLACE/taken"
+	run_ok keyturn master show 1
+	refute_line --regexp '^  State +destroyed'
+	run_ok keyturn master destroy 1 --confirm 1 --evidence "$PLACE/end"
+	run_ok destroyed "$PLACE/end/master"
+	run_ok destroyed "$PLACE/end/recovery"
 	run_ok keyturn token attest master/1 --output "$PLACE/gone"
 	run_ok destroyed "$PLACE/gone"
+	run_ok diff -r "$PLACE/gone" "$PLACE/end/master"
 	# The same log does not speak of another counter.
 	keyturn token attest master/2 --output "$PLACE/live" >/dev/null
 	refute [ -e "$PLACE/live/destroyed.log" ]
