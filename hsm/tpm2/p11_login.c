@@ -144,6 +144,14 @@ static CK_RV check_login(struct call *call, const struct slot *slot,
 	return CKR_OK;
 }
 
+/* What the last login left, the token may not have heard of yet. */
+static CK_RV login_anew(struct tpm_token *token, enum tpm_role role,
+			const uint8_t *pin, size_t pin_len)
+{
+	(void)tpm_token_logout(token);
+	return tpm_token_login(token, role, pin, pin_len);
+}
+
 static CK_RV login(struct call *call, struct slot *slot, enum tpm_role role,
 		   const uint8_t *pin, size_t pin_len)
 {
@@ -151,16 +159,18 @@ static CK_RV login(struct call *call, struct slot *slot, enum tpm_role role,
 
 	RV_TRY(check_login(call, slot, role));
 	call_unlock(call);
-	rv = tpm_token_login(slot->token, role, pin, pin_len);
+	rv = login_anew(slot->token, role, pin, pin_len);
 	call_lock(call);
 	RV_TRY(rv);
-	/* Its sessions may all have been closed meanwhile. */
-	if (slot_sessions(call->module, slot, false) == 0) {
-		(void)tpm_token_logout(slot->token);
-		return rv_raise(CKR_SESSION_CLOSED, "the session was closed");
+	if (slot_sessions(call->module, slot, false) > 0) {
+		slot->role = role;
+		return CKR_OK;
 	}
-	slot->role = role;
-	return CKR_OK;
+	/* All of them were closed meanwhile. */
+	call_unlock(call);
+	(void)tpm_token_logout(slot->token);
+	call_lock(call);
+	return rv_raise(CKR_SESSION_CLOSED, "the session was closed");
 }
 
 CK_RV C_Login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, CK_UTF8CHAR *pin,

@@ -160,13 +160,23 @@ static void unlink_session(struct module *module, struct session *session)
 	session_free(session);
 }
 
-/* PKCS#11 2.40 section 5.6: the last session to close ends the login. */
+/* PKCS#11 2.40 section 5.6: the last session to close ends the login. It does
+ * so here and now for whoever opens the next one; the token hears of it when
+ * its turn comes, unless somebody has logged in anew by then. */
 static void logout_if_last(struct call *call, struct slot *slot)
 {
-	if (slot_sessions(call->module, slot, false) > 0)
+	CLEANUP(slot_unlock_admin) struct slot *admin = NULL;
+
+	if (slot->role == TPM_NOBODY ||
+	    slot_sessions(call->module, slot, false) > 0)
 		return;
 	slot_forget(call->module, slot);
-	(void)tpm_token_logout(slot->token);
+	admin = slot_lock_admin(call, slot);
+	if (admin->role != TPM_NOBODY)
+		return;
+	call_unlock(call);
+	(void)tpm_token_logout(admin->token);
+	call_lock(call);
 }
 
 CK_RV C_CloseSession(CK_SESSION_HANDLE handle)

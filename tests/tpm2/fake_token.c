@@ -35,7 +35,7 @@ static struct store {
 	size_t pin_len[TPM_USER + 1];
 	int wrong;
 	struct fake_key keys[KEYS_MAX];
-	unsigned commands;
+	unsigned commands, double_logins;
 	CK_RV next;
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -71,6 +71,11 @@ void fake_token_forget(void)
 unsigned fake_token_commands(void)
 {
 	return store.commands;
+}
+
+unsigned fake_token_double_logins(void)
+{
+	return store.double_logins;
 }
 
 void fake_token_fail(CK_RV rv)
@@ -183,6 +188,10 @@ CK_RV tpm_token_login(struct tpm_token *token, enum tpm_role role,
 
 	if (role == TPM_USER && store.pin_len[TPM_USER] == 0)
 		return CKR_USER_PIN_NOT_INITIALIZED;
+	if (token->role != TPM_NOBODY) {
+		store.double_logins++;
+		return CKR_USER_ALREADY_LOGGED_IN;
+	}
 	RV_TRY(prove(role, pin, pin_len));
 	token->role = role;
 	return CKR_OK;

@@ -13,6 +13,9 @@ void fake_token_forget(void);
 /* Every command of the "TPM" so far. */
 unsigned fake_token_commands(void);
 
+/* Logins while somebody was logged in: the surface lets none through. */
+unsigned fake_token_double_logins(void);
+
 /* The next command answers this. */
 void fake_token_fail(CK_RV rv);
 

@@ -560,6 +560,43 @@ static void test_threads(void **state)
 	assert_int_equal(surface_count(s, NULL, 0), 4);
 }
 
+/* Logs in and leaves again, with nobody's session left in between or not. */
+static void *come_and_go(void *arg)
+{
+	struct worker *worker = arg;
+
+	for (int i = 0; i < 200; i++) {
+		CK_SESSION_HANDLE s = surface_session(CKF_RW_SESSION);
+		CK_RV rv = p11->C_Login(s, CKU_USER, BYTES_OF(SURFACE_PIN));
+
+		if ((rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN) ||
+		    p11->C_CloseSession(s) != CKR_OK)
+			return NULL;
+		worker->rounds++;
+	}
+	return NULL;
+}
+
+static void test_come_and_go(void **state)
+{
+	struct worker workers[4] = {0};
+	CK_SESSION_INFO info;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&workers[i].thread, NULL,
+						come_and_go, &workers[i]),
+				 0);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(workers[i].thread, NULL);
+		assert_int_equal(workers[i].rounds, 200);
+	}
+	assert_int_equal(fake_token_double_logins(), 0);
+	assert_int_equal(p11->C_GetSessionInfo(surface_session(0), &info),
+			 CKR_OK);
+	assert_int_equal(info.state, CKS_RO_PUBLIC_SESSION);
+}
+
 static void test_random(void **state)
 {
 	CK_SESSION_HANDLE s = surface_session(0);
@@ -598,6 +635,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fork_under_load, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_come_and_go, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 	};
 
