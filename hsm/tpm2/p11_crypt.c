@@ -113,7 +113,7 @@ static CK_RV start(CK_SESSION_HANDLE handle, const CK_MECHANISM *mechanism,
 	CLEANUP(call_end) struct call call = {0};
 	CLEANUP(object_releasep) struct object *key = NULL;
 	struct operation operation = {.active = true};
-	CK_GCM_PARAMS params;
+	CK_GCM_PARAMS params = {0};
 	struct session *session;
 
 	RV_TRY(call_begin(&call));
