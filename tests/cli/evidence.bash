@@ -64,9 +64,20 @@ certified() {
 		say_no "$2: another key's"
 }
 
+# gate_policy FOLDER: TPM2_PolicyNV, "the counter is not above its value" (part 3,
+# 23.9), with which alone the gate opens.
+gate_policy() {
+	local arguments
+
+	arguments=$(unhex <<<"$(hex "$1/counter.value")00000009" | sha256)
+	unhex <<<"$(printf '%064d' 0)00000149$arguments$(
+		name_of "$1/counter.public"
+	)" | sha256
+}
+
 # born FOLDER NONCE: the key was made by the TPM that ak.pem is of, out of its
 # own random bytes, and can neither leave it nor its parent, the gate, which
-# only a policy opens.
+# only its counter opens.
 born() {
 	local gate
 
@@ -77,6 +88,8 @@ born() {
 	# The gate's: the same, restricted decryption, no use by authorisation.
 	has_attributes "$1/gate.public" 0x30032 0x40 ||
 		say_no 'gate: attributes' || return
+	[ "$(hex -j 8 -N 34 "$1/gate.public")" = "0020$(gate_policy "$1")" ] ||
+		say_no 'gate: another policy' || return
 	signed "$1" creation && statement "$1/creation.attest" || return
 	[ "$kind$nonce" = "801a$2" ] || say_no 'creation: kind or nonce' ||
 		return
