@@ -164,6 +164,15 @@ p11() {
 	assert_output --partial 'No matching objects'
 }
 
+@test "pkcs11-tool's own tests find nothing" {
+	key_new 01 wrap
+	pair_new 03
+	run_ok user --test
+	assert_line --partial 'No errors'
+	run_ok tool --test-fork --list-slots
+	refute_output --partial error
+}
+
 @test "random bytes come, and differ" {
 	run_ok tool --generate-random 64 --output-file "$PLACE/one"
 	run_ok tool --generate-random 64 --output-file "$PLACE/two"
