@@ -197,6 +197,13 @@ static void check_gate(const struct tpm_evidence *evidence)
 
 	assert_int_equal(attributes_of(gate) & TPMA_OBJECT_USERWITHAUTH, 0);
 	assert_int_equal(value.left, 8);
+	/* A written counter, outside of the lockout, that whoever asks may read
+	 * and nobody but the owner may write: an increment would destroy. */
+	assert_int_equal(be32_get(file(evidence, "counter.public").at + 6),
+			 TPM2_NT_COUNTER << TPMA_NV_TPM2_NT_SHIFT |
+				 TPMA_NV_AUTHREAD | TPMA_NV_OWNERREAD |
+				 TPMA_NV_OWNERWRITE | TPMA_NV_NO_DA |
+				 TPMA_NV_WRITTEN);
 	memcpy(operands, value.at, 8);
 	operands[11] = TPM2_EO_UNSIGNED_LE;
 	SHA256(operands, sizeof(operands), args);

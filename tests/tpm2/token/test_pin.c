@@ -221,6 +221,10 @@ static void test_bound_to_pcrs(void **state)
 {
 	(void)state;
 	make_bound_token();
+	/* fixedTPM and fixedParent: no userWithAuth that would go round the
+	 * policy, no noDA. The SO's has userWithAuth. */
+	swtpm_shell(&tpm, "grep -q '^public 0008000b00000012' state/pin-user");
+	swtpm_shell(&tpm, "grep -q '^public 0008000b00000052' state/pin-so");
 	OK(try_user(USER_PIN));
 	OK(tpm_token_logout(token));
 	extend(8); /* not one of ours */

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "hsm/tpm2/state.h"
 #include "shim.h"
 #include "swtpm.h"
 
@@ -173,6 +174,25 @@ static void test_fork_and_free(void **state)
 	assert_int_equal(shim_count(), 1);
 }
 
+/* A child does not share its parent's lock: it waits until the alarm. */
+static void test_fork_under_the_lock(void **state)
+{
+	int status = 0;
+	pid_t pid;
+
+	(void)state;
+	OK(folder_lock(&token->folder));
+	pid = fork();
+	if (pid == 0) {
+		alarm(1);
+		_exit((int)folder_lock(&token->folder));
+	}
+	waitpid(pid, &status, 0);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM);
+	folder_unlock(&token->folder);
+	OK(wrap_with(token));
+}
+
 static void *wrap_many(void *arg)
 {
 	size_t failed = 0;
@@ -209,6 +229,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fork_and_free, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_fork_under_the_lock, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 	};

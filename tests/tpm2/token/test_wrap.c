@@ -244,6 +244,9 @@ static void test_one_command_each(void **state)
 	/* What cannot be a wrap costs none. */
 	assert_int_equal(unwrap_it(&key.id, "aad", wrap, 72),
 			 CKR_WRAPPED_KEY_LEN_RANGE);
+	wrap[8] ^= 1;
+	assert_int_equal(unwrap_it(&key.id, "aad", wrap, sizeof(wrap)),
+			 CKR_WRAPPED_KEY_INVALID);
 	assert_int_equal(shim_count(), 20);
 }
 
