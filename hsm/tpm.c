@@ -49,6 +49,7 @@ struct setup {
 	struct module module;
 	keyturn_tpm2_provision_fn *provision;
 	CK_SLOT_ID slot;
+	CK_TOKEN_INFO token;
 	struct kt_secret so_pin, pin;
 	struct kt_secret owner, new_owner, lockout, new_lockout;
 };
@@ -97,7 +98,6 @@ static enum kt_err find_slot(struct setup *setup)
 {
 	CK_SLOT_ID slots[SLOTS_MAX];
 	CK_ULONG count = SLOTS_MAX;
-	CK_TOKEN_INFO info;
 	enum kt_err err;
 
 	TRY(MODULE_CALL(&setup->module, C_GetSlotList, CK_FALSE, slots,
@@ -110,13 +110,34 @@ static enum kt_err find_slot(struct setup *setup)
 		return module_explain(&setup->module, err);
 	}
 	setup->slot = slots[setup->from->slot];
-	TRY(MODULE_CALL(&setup->module, C_GetTokenInfo, setup->slot, &info));
-	if ((info.flags & CKF_TOKEN_INITIALIZED) == 0)
+	return MODULE_CALL(&setup->module, C_GetTokenInfo, setup->slot,
+			   &setup->token);
+}
+
+/* Without a user's PIN there can be no key in it: it was left half made. */
+static enum kt_err refuse_existing(const struct setup *setup)
+{
+	enum kt_err err;
+
+	if ((setup->token.flags & CKF_TOKEN_INITIALIZED) == 0 ||
+	    (setup->token.flags & CKF_USER_PIN_INITIALIZED) == 0)
 		return KT_OK;
 	err = err_raise(KT_ERR_EXISTS, "there is a token in slot %lu already",
 			setup->slot);
 	return err_hint(err, "pkcs11-tool --init-token makes it anew, and "
 			     "destroys its keys");
+}
+
+/* Found out after C_InitToken it would leave a token that nobody can use. */
+static enum kt_err check_pin(const struct setup *setup,
+			     const struct kt_secret *pin, const char *whose)
+{
+	if (pin->len >= setup->token.ulMinPinLen &&
+	    pin->len <= setup->token.ulMaxPinLen)
+		return KT_OK;
+	return err_raise(KT_ERR_PIN, "the %s PIN has %zu bytes, not %lu to %lu",
+			 whose, pin->len, setup->token.ulMinPinLen,
+			 setup->token.ulMaxPinLen);
 }
 
 static enum kt_err provision(const struct setup *setup)
@@ -214,7 +235,10 @@ enum kt_err tpm_set_up(const struct kt_tpm_setup *from,
 
 	TRY(load(&setup));
 	TRY(find_slot(&setup));
+	TRY(refuse_existing(&setup));
 	TRY(read_secrets(&setup));
+	TRY(check_pin(&setup, &setup.so_pin, "security officer's"));
+	TRY(check_pin(&setup, &setup.pin, "user's"));
 	TRY(make_token(&setup));
 	TRY(make_pin(&setup));
 	return describe(&setup, ret);

@@ -65,6 +65,25 @@ tpm2() {
 		"$(cat "$PLACE/tokens/test/token.conf" "$KEYTURN_TPM2_CONF" | sha256)"
 }
 
+@test "a token that is left half made is made by the next try" {
+	printf '12' >"$PLACE/short"
+	run_fails 7 token_init --pin-file "$PLACE/short"
+	assert_line --index 0 --partial "the user's PIN has 2 bytes"
+	run_fails 7 token_init --so-pin-file "$PLACE/short"
+	assert_line --index 0 --partial "security officer's PIN has 2 bytes"
+	assert_not_exist "$PLACE/tokens/test"
+	# As after a kill between C_InitToken and C_InitPIN.
+	printf 'tokens:\n- {tcti: "%s", state: "%s"}\n' "$TCTI" \
+		"$PLACE/tokens/test" >"$KEYTURN_TPM2_CONF"
+	run_ok pkcs11-tool --module "$MODULE" --slot-index 0 --init-token \
+		--label test --so-pin "$SO_PIN"
+	printf '87654321' >"$PLACE/other"
+	run_fails 7 token_init --so-pin-file "$PLACE/other"
+	run_ok token_init
+	run_ok vault_new
+	run_fails 5 token_init
+}
+
 @test "wrong usage is 2, and leaves nothing" {
 	run_fails 2 keyturn token init
 	assert_line --index 0 --partial '--tpm is missing'
