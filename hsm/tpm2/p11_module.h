@@ -50,7 +50,8 @@ struct operation {
 	CK_MECHANISM_TYPE mechanism;
 	struct object *key;
 	struct soft_gcm gcm;
-	struct kt_secret data; /* of the updates so far */
+	struct kt_secret room; /* for what the updates brought */
+	size_t used;
 };
 
 struct find {

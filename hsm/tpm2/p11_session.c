@@ -47,7 +47,7 @@ CK_RV call_user_session(struct call *call, CK_SESSION_HANDLE handle,
 void operation_done(struct operation *operation)
 {
 	object_release(operation->key);
-	kt_secret_done(&operation->data);
+	kt_secret_done(&operation->room);
 	free(operation->gcm.aad);
 	wipe(operation, sizeof(*operation));
 }

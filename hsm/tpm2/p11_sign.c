@@ -82,22 +82,32 @@ CK_RV C_VerifyInit(CK_SESSION_HANDLE handle, CK_MECHANISM *mechanism,
 	return start(handle, mechanism, key, OP_VERIFY);
 }
 
-/* Its room is kept over several updates, and grows by doubling. */
-static CK_RV append(struct kt_secret *data, struct bytes part)
+/* At least twice the room, with what is in it; the old is wiped. */
+static CK_RV grow(struct operation *operation, size_t need)
 {
-	CLEANUP(kt_secret_done) struct kt_secret longer = {0};
-	struct kt_secret before = *data;
+	CLEANUP(kt_secret_done) struct kt_secret larger = {0};
+	struct kt_secret before = operation->room;
+	size_t len = before.len * 2 > need ? before.len * 2 : need;
 
-	if (part.len > UPDATES_MAX - data->len)
+	RV_TRY(rv_of(secret_new(len, &larger)));
+	if (operation->used > 0)
+		memcpy(larger.data, before.data, operation->used);
+	operation->room = larger;
+	larger = before;
+	return CKR_OK;
+}
+
+static CK_RV append(struct operation *operation, struct bytes part)
+{
+	if (part.len > UPDATES_MAX - operation->used)
 		return rv_raise(CKR_DATA_LEN_RANGE, "more than %zu bytes",
 				UPDATES_MAX);
-	RV_TRY(rv_of(secret_new(data->len + part.len, &longer)));
-	if (before.len > 0)
-		memcpy(longer.data, before.data, before.len);
+	if (part.len > operation->room.len - operation->used)
+		RV_TRY(grow(operation, operation->used + part.len));
 	if (part.len > 0)
-		memcpy(longer.data + before.len, part.data, part.len);
-	*data = longer;
-	longer = before;
+		memcpy(operation->room.data + operation->used, part.data,
+		       part.len);
+	operation->used += part.len;
 	return CKR_OK;
 }
 
@@ -123,7 +133,7 @@ static CK_RV add_part(struct operation *operation, struct bytes part)
 	if (part.data == NULL && part.len > 0)
 		return rv_raise(CKR_ARGUMENTS_BAD, "no data");
 	operation->begun = true;
-	return append(&operation->data, part);
+	return append(operation, part);
 }
 
 /* An error ends the operation (PKCS#11 2.40 section 5.2). */
@@ -244,7 +254,7 @@ static struct bytes data_of(const struct operation *operation,
 {
 	if (data != NULL)
 		return *data;
-	return (struct bytes){operation->data.data, operation->data.len};
+	return (struct bytes){operation->room.data, operation->used};
 }
 
 static CK_RV finish_sign(CK_SESSION_HANDLE handle, const struct bytes *data,

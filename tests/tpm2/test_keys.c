@@ -854,6 +854,16 @@ static void test_mac(void **state)
 	assert_int_equal(p11->C_SignUpdate(s, data + 1000, 2000), CKR_OK);
 	assert_int_equal(p11->C_SignFinal(s, parts, &len), CKR_OK);
 	assert_memory_equal(mac, parts, 32);
+	assert_int_equal(p11->C_SignInit(s, &hmac, key), CKR_OK);
+	for (size_t i = 0; i < sizeof(data); i += 3)
+		assert_int_equal(p11->C_SignUpdate(s, data + i, 3), CKR_OK);
+	assert_int_equal(p11->C_Sign(s, data, 1, parts, &len),
+			 CKR_OPERATION_ACTIVE);
+	assert_int_equal(p11->C_SignInit(s, &hmac, key), CKR_OK);
+	for (size_t i = 0; i < sizeof(data); i += 3)
+		assert_int_equal(p11->C_SignUpdate(s, data + i, 3), CKR_OK);
+	assert_int_equal(p11->C_SignFinal(s, parts, &len), CKR_OK);
+	assert_memory_equal(mac, parts, 32);
 	assert_int_equal(p11->C_VerifyInit(s, &hmac, key), CKR_OK);
 	assert_int_equal(p11->C_Verify(s, data, 3000, mac, 32), CKR_OK);
 	mac[31] ^= 1;
