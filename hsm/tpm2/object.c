@@ -318,6 +318,9 @@ bool object_is(const struct tpm_public *public, enum object_form form)
 	if (area.type != forms[form].type &&
 	    !(form == OBJECT_SRK && area.type == TPM2_ALG_RSA))
 		return false;
+	/* Theirs may count failures, too: its authorisation is empty. */
+	if (form == OBJECT_SRK)
+		area.objectAttributes |= NO_DA;
 	return area.objectAttributes ==
 	       attributes_of(form, area.authPolicy.size > 0);
 }

@@ -339,6 +339,7 @@ CK_RV pin_open(struct tpm_token *token, enum tpm_role role, struct span pin,
 	RV_TRY(file_load(token, role, &file));
 	if (pin.len < TPM_PIN_MIN || pin.len > TPM_PIN_MAX)
 		return rv_raise(CKR_PIN_INCORRECT, "the PIN is wrong");
+	RV_TRY(srk_check(token));
 	RV_TRY(compare_pcrs(tpm, &file));
 	RV_TRY(auth_of(tpm, role, file.salt, pin, &auth));
 	RV_TRY(object_load(tpm, &parent, &file.blob, &object));

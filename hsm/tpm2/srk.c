@@ -3,6 +3,8 @@
  * there is used, one that is missing is made by the TCG's template and stays.
  * Its public area goes into token.conf, and salts go to that one ever after.
  */
+#include <string.h>
+
 #include "hsm/tpm2/caps.h"
 #include "hsm/tpm2/state.h"
 
@@ -57,6 +59,28 @@ static CK_RV make(struct tpm_token *token, uint32_t handle)
 		rv = make_with(token, &session, handle);
 	session_end(tpm, &session);
 	return rv;
+}
+
+/* Only so that the message is right: what protects is that sessions are salted
+ * with the key on disk, whatever answers here. */
+CK_RV srk_check(struct tpm_token *token)
+{
+	const struct tpm_public *pinned = &token->tpm->srk_public;
+	struct tpm_public now = {0};
+	bool there = false;
+
+	RV_TRY(caps_handle_there(token->tpm, token->tpm->srk.handle, &there));
+	if (there)
+		RV_TRY(object_read_public(token->tpm, token->tpm->srk.handle,
+					  &now));
+	if (now.len == pinned->len &&
+	    memcmp(now.data, pinned->data, now.len) == 0)
+		return CKR_OK;
+	return rv_raise(CKR_DEVICE_ERROR,
+			"the TPM does not have the storage root key that this "
+			"token was made with: it was cleared, or it is another "
+			"TPM; its keys are gone, and a new token needs another "
+			"state folder");
 }
 
 CK_RV srk_find(struct tpm_token *token, struct conf *conf)

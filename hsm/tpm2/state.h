@@ -88,6 +88,7 @@ bool pin_is_set(const struct tpm_token *token, enum tpm_role role);
 
 /* srk.c: finds the storage root key at the configured handle, or makes it. */
 CK_RV srk_find(struct tpm_token *token, struct conf *conf);
+CK_RV srk_check(struct tpm_token *token);
 
 /* slots.c: too few free handles or counters for keys is CKR_DEVICE_MEMORY. */
 CK_RV slots_check(struct tpm_token *token, unsigned keys);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/bytes.h"
 #include "hsm/tpm2/caps.h"
 #include "hsm/tpm2/life.h"
 #include "shim.h"
@@ -255,6 +256,77 @@ static CK_RV put_in_its_place(struct tpm_token *t, void *arg)
 	return CKR_OK;
 }
 
+/* Another TPM answers, or this one after TPM2_Clear; and none of it counts as
+ * a wrong PIN. */
+static void test_cleared(void **state)
+{
+	struct tpm_provision anew = {.keys = 1};
+	struct tpm_config elsewhere = {.tcti = tpm.tcti};
+	struct tpm_token *other = NULL;
+	char path[128];
+
+	(void)state;
+	OK(tpm_token_logout(token));
+	swtpm_stop(&tpm);
+	swtpm_shell(&tpm, "rm -rf tpm && mkdir tpm");
+	swtpm_start(&tpm);
+	assert_int_equal(tpm_token_login(token, TPM_USER, BYTES(USER_PIN)),
+			 CKR_DEVICE_ERROR);
+	assert_says("cleared");
+	/* Somebody makes a new storage root in it. */
+	snprintf(path, sizeof(path), "%s/saved", tpm.dir);
+	elsewhere.state = path;
+	OK(tpm_token_new(&elsewhere, &other));
+	OK(tpm_token_provision(other, &anew));
+	tpm_token_free(other);
+	assert_int_equal(tpm_token_login(token, TPM_USER, BYTES(USER_PIN)),
+			 CKR_DEVICE_ERROR);
+	assert_says("cleared");
+}
+
+/* A storage root of another program's making: RSA, and without noDA. */
+static void test_rsa_storage_root(void **state)
+{
+	struct tpm_key fresh = {0};
+
+	(void)state;
+	tpm_token_free(token);
+	swtpm_stop(&tpm);
+	swtpm_shell(&tpm, "rm -rf tpm state && mkdir tpm");
+	swtpm_start(&tpm);
+	swtpm_shell(&tpm, "export TPM2TOOLS_TCTI=swtpm:path=$PWD/sock;"
+			  "tpm2_createprimary -Q -C o -G rsa2048 -c srk &&"
+			  "tpm2_evictcontrol -Q -C o -c srk 0x81000001 &&"
+			  "tpm2_flushcontext -t && rm srk");
+	tpm_token_free(swtpm_ready_token(&tpm));
+	token = swtpm_token_by(&tpm, tpm.shim);
+	login_user(token);
+	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("rsa"), &fresh));
+	assert_key_works(token, &fresh.id);
+	tpm_key_done(&fresh);
+}
+
+/* A TPM without symmetric storage keys: the gate is an elliptic curve. */
+static void test_gate_of_a_curve(void **state)
+{
+	struct tpm_evidence evidence = {0};
+	struct tpm_key fresh = {0};
+	const uint8_t *gate;
+	size_t len = 0;
+
+	(void)state;
+	shim_answer(TPM2_CC_Create, 0, 1, TPM2_RC_TYPE | TPM2_RC_P | TPM2_RC_2);
+	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("ecc"), &fresh));
+	OK(tpm_key_attest(token, &fresh.id, BYTES("n"), &evidence));
+	gate = evidence_find(&evidence, "gate.public", &len);
+	assert_non_null(gate);
+	assert_int_equal(be16_get(gate), TPM2_ALG_ECC);
+	assert_key_works(token, &fresh.id);
+	OK(tpm_key_destroy(token, &fresh.id));
+	tpm_evidence_done(&evidence);
+	tpm_key_done(&fresh);
+}
+
 /* A key with the same authorisation, at the place of another. */
 static void test_swapped_object(void **state)
 {
@@ -360,6 +432,11 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_provision_counts_first,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cleared, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rsa_storage_root, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_gate_of_a_curve, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_swapped_object, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_somebody_on_the_bus, setup,
