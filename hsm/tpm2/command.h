@@ -91,4 +91,7 @@ CK_RV cmd_get_signature(struct cmd *cmd, uint8_t ret[TPM_SIGNATURE_LEN]);
 /* CKR_DEVICE_ERROR when the answer was shorter than what was read. */
 CK_RV cmd_end(struct cmd *cmd);
 
+/* That error. */
+CK_RV cmd_garbled(const struct cmd *cmd);
+
 #endif
