@@ -6,7 +6,7 @@
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config scdoc
 	libp11-kit-dev libssl-dev libsqlite3-dev libcyaml-dev libyaml-dev libjansson-dev
-	libsmartcols-dev zlib1g-dev)
+	libsmartcols-dev libtss2-dev zlib1g-dev)
 
 package_there() {
 	# ii: wanted and installed.

@@ -86,28 +86,37 @@ static enum kt_err run_gcm(struct wrap_key *key, struct gate_report *report)
 	return KT_OK;
 }
 
+/* The mechanisms of master and project keys. */
+struct mechs {
+	enum kt_wrap_mech master, below;
+};
+
 static enum kt_err probe_token_role(struct token *token, enum kt_key_role role,
-				    enum kt_wrap_mech mech, enum scope scope,
+				    const struct mechs *mechs, enum scope scope,
 				    struct gate_report *report)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
 	CLEANUP(wrap_key_freep) struct wrap_key *other = NULL;
 
-	TRY(wrap_key_temporary(token, role, mech, &key));
-	TRY(wrap_key_temporary(token, role, mech, &other));
-	return run_probes(&(struct gate){key, other}, scope, report);
+	TRY(wrap_key_temporary(token, role, mechs->master, &key));
+	TRY(wrap_key_temporary(token, role, mechs->master, &other));
+	return run_probes(&(struct gate){key, other, mechs->below}, scope,
+			  report);
 }
 
 static enum kt_err probe_token_project(struct token *token,
-				       enum kt_wrap_mech mech,
+				       const struct mechs *mechs,
 				       struct gate_report *report)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
 	CLEANUP(wrap_key_freep) struct wrap_key *other = NULL;
 
-	TRY(wrap_key_temporary_project(token, mech, &key));
-	TRY(wrap_key_temporary_project(token, mech, &other));
-	TRY(run_probes(&(struct gate){key, other}, SCOPE_ROLE, report));
+	TRY(wrap_key_temporary_project(token, mechs->master, mechs->below,
+				       &key));
+	TRY(wrap_key_temporary_project(token, mechs->master, mechs->below,
+				       &other));
+	TRY(run_probes(&(struct gate){key, other, mechs->below}, SCOPE_ROLE,
+		       report));
 	return run_gcm(key, report);
 }
 
@@ -115,11 +124,13 @@ enum kt_err gate_token(struct token *token, enum kt_wrap_mech mech,
 		       struct gate_report *ret)
 {
 	struct gate_report report = {0};
+	struct mechs mechs = {.master = mech};
 
-	TRY(probe_token_role(token, KT_KEY_MASTER, mech, SCOPE_ALL, &report));
-	TRY(probe_token_role(token, KT_KEY_RECOVERY, mech, SCOPE_ROLE,
+	TRY(wrap_mech_below(token, mech, &mechs.below));
+	TRY(probe_token_role(token, KT_KEY_MASTER, &mechs, SCOPE_ALL, &report));
+	TRY(probe_token_role(token, KT_KEY_RECOVERY, &mechs, SCOPE_ROLE,
 			     &report));
-	TRY(probe_token_project(token, mech, &report));
+	TRY(probe_token_project(token, &mechs, &report));
 	*ret = report;
 	return KT_OK;
 }
@@ -132,11 +143,13 @@ enum kt_err gate_key(struct token *token, enum kt_key_role role,
 	CLEANUP(wrap_key_freep) struct wrap_key *other = NULL;
 	struct wrap_key_spec spec = {role, *cka_id, mech, *canary};
 	struct gate_report report = {0};
+	enum kt_wrap_mech below;
 
+	TRY(wrap_mech_below(token, mech, &below));
 	TRY(wrap_key_find(token, &spec, &key));
 	TRY(wrap_check(key, canary));
 	TRY(wrap_key_temporary(token, role, mech, &other));
-	TRY(run_probes(&(struct gate){key, other}, SCOPE_ALL, &report));
+	TRY(run_probes(&(struct gate){key, other, below}, SCOPE_ALL, &report));
 	*ret = report;
 	return KT_OK;
 }

@@ -114,7 +114,8 @@ struct generate_args {
 static enum kt_err generate_secret(struct session *s,
 				   const struct generate_args *args)
 {
-	CK_MECHANISM mechanism = {template_generator(args->role), NULL, 0};
+	CK_MECHANISM mechanism = {template_generator(args->role, args->mech),
+				  NULL, 0};
 	CK_OBJECT_HANDLE key;
 	struct template t;
 
@@ -127,7 +128,8 @@ static enum kt_err generate_secret(struct session *s,
 static enum kt_err generate_pair(struct session *s,
 				 const struct generate_args *args)
 {
-	CK_MECHANISM mechanism = {template_generator(args->role), NULL, 0};
+	CK_MECHANISM mechanism = {template_generator(args->role, args->mech),
+				  NULL, 0};
 	CK_OBJECT_HANDLE public_key, private_key;
 	struct template public_half, private_half;
 
@@ -200,7 +202,7 @@ static enum kt_err public_facts(struct session *s, struct facts_args *args)
 
 	TRY(object_find(s, CKO_PUBLIC_KEY, args->cka_id, &key));
 	template_fill_public(&t, args->role);
-	template_add_history(&t, args->role, USE_TOKEN);
+	template_add_history(&t, args->role, USE_TOKEN, args->mech);
 	TRY(template_compare(&t, s, key, NULL, 0));
 	return read_point(s, key, &args->facts.public_key);
 }

@@ -6,6 +6,7 @@
 #include "hsm/module.h"
 
 #include <assert.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <p11-kit/p11-kit.h>
 
 #include "base/text.h"
+#include "hsm/tpm2/keyturn-tpm2.h"
 
 #define SLOTS_MAX 256
 
@@ -57,6 +59,30 @@ static enum kt_err load_name(const char *name, struct module *ret)
 			 path != NULL ? path : name, "module path");
 }
 
+/* p11-kit keeps the handle of a module to itself; the module stays loaded
+ * without ours. */
+void *module_symbol(const struct module *module, const char *name)
+{
+	void *handle = dlopen(module->path, RTLD_LAZY | RTLD_NOLOAD);
+	void *symbol;
+
+	if (handle == NULL)
+		return NULL;
+	symbol = dlsym(handle, name);
+	dlclose(handle);
+	return symbol;
+}
+
+enum kt_err module_explain(const struct module *module, enum kt_err err)
+{
+	const char *words;
+
+	if (err == KT_OK || module->words == NULL)
+		return err;
+	words = module->words();
+	return words[0] != '\0' ? err_hint(err, "%s", words) : err;
+}
+
 enum kt_err module_load(const char *name, struct module *ret)
 {
 	CLEANUP(module_done) struct module module = {0};
@@ -72,6 +98,8 @@ enum kt_err module_load(const char *name, struct module *ret)
 				 name);
 	TRY(name[0] == '/' ? load_path(name, &module)
 			   : load_name(name, &module));
+	module.words = (keyturn_tpm2_error_fn *)module_symbol(
+		&module, "keyturn_tpm2_error");
 	*ret = module;
 	module = (struct module){0};
 	return KT_OK;

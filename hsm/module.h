@@ -21,6 +21,7 @@ struct module {
 	bool initialized;
 	char path[256]; /* as loaded */
 	char name[64];  /* p11-kit's, "" when it was loaded by path */
+	const char *(*words)(void); /* of its last failure, or NULL */
 };
 
 /* name: an absolute path or a p11-kit name. Loads, initialises nothing.
@@ -32,6 +33,12 @@ enum kt_err module_initialize(struct module *module);
 /* KT_ERR_TOKEN after a reload that failed half way: nothing may be called in
  * such a module. */
 enum kt_err module_require(const struct module *module);
+
+/* What the module itself says of a failure becomes the hint; returns err. */
+enum kt_err module_explain(const struct module *module, enum kt_err err);
+
+/* The module's own function of this name, or NULL. */
+void *module_symbol(const struct module *module, const char *name);
 
 void module_finalize(struct module *module);
 

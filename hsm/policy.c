@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "hsm/tpm2/keyturn-tpm2.h"
 
 #define VALUE_MAX 64
 
@@ -79,6 +80,7 @@ static const struct name mechanisms[] = {
 	{CKM_AES_KEY_WRAP, "aes-key-wrap"},
 	{CKM_AES_KEY_WRAP_KWP, "aes-key-wrap-kwp"},
 	{CKM_AES_KEY_WRAP_PAD, "aes-key-wrap-pad"},
+	{CKM_KEYTURN_TPM_WRAP, "keyturn-tpm-wrap"},
 	{CKM_AES_GCM, "aes-gcm"},
 	{CKM_SHA256_HMAC, "sha256-hmac"},
 	{CKM_ECDSA, "ecdsa"},

@@ -72,7 +72,7 @@ static enum kt_err unwrap_canary(const struct gate *gate, struct session *s,
 				 enum key_use use, struct object *ret)
 {
 	return subject_unwrap(gate->key, s, &gate->key->canary, use,
-			      gate->key->mech, ret);
+			      gate->below, ret);
 }
 
 /* The key itself, wrapped by another key. */
@@ -156,7 +156,7 @@ static enum kt_err unwrapped_policy(const struct gate *gate,
 
 	TRY(unwrap_canary(gate, s, use, &object));
 	err = policy_check(s, object.handle, wrap_key_subject(gate->key), use,
-			   gate->key->mech, NULL, 0);
+			   gate->below, NULL, 0);
 	if (err != KT_OK && err != KT_ERR_POLICY)
 		return err;
 	return holds(err == KT_OK, err == KT_OK ? "as asked" : kt_err_detail(),
@@ -381,11 +381,11 @@ static enum kt_err derive_ecb(const struct gate *gate,
 	return must_refuse(s, "C_DeriveKey", rv, ret);
 }
 
-static CK_RV import_known_key(struct session *s, CK_OBJECT_HANDLE *ret)
+static CK_RV import_known_key(struct session *s, CK_KEY_TYPE type,
+			      CK_OBJECT_HANDLE *ret)
 {
 	CK_BYTE value[32] = {0};
 	CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-	CK_KEY_TYPE type = CKK_AES;
 	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 	CK_ATTRIBUTE t[] = {{CKA_CLASS, &class, sizeof(class)},
 			    {CKA_KEY_TYPE, &type, sizeof(type)},
@@ -410,7 +410,7 @@ static enum kt_err known_key_wrap(const struct gate *gate,
 
 	(void)probe;
 	TRY(unwrap_canary(gate, s, USE_REWRAP, &object));
-	rv = import_known_key(s, &known);
+	rv = import_known_key(s, mech_of(gate->key->mech)->key_type, &known);
 	if (rv != CKR_OK)
 		return must_refuse(s, "C_CreateObject", rv, ret);
 	rv = wrap_with(s, &mechanism, known, object.handle);

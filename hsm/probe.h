@@ -8,8 +8,9 @@
 #include "hsm/wrap_key.h"
 
 struct gate {
-	struct wrap_key *key;   /* under test */
-	struct wrap_key *other; /* a session key with the same policy */
+	struct wrap_key *key;    /* under test */
+	struct wrap_key *other;  /* a session key with the same policy */
+	enum kt_wrap_mech below; /* what the keys under it wrap by, if any do */
 };
 
 struct probe {

@@ -2,7 +2,7 @@
  * What a return code means: one table from PKCS#11's codes to ours. Nothing
  * else in the tree decides by a CK_RV.
  */
-#include "hsm/p11.h"
+#include "hsm/state.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -185,6 +185,13 @@ static bool takes_blob(const char *function)
 	       strcmp(function, "C_Decrypt") == 0;
 }
 
+static enum kt_err explain(const struct session *session, enum kt_err err)
+{
+	if (session == NULL || session->token == NULL)
+		return err;
+	return module_explain(&session->token->module, err);
+}
+
 enum kt_err p11_result(struct session *session, const char *function, CK_RV rv)
 {
 	enum rv_class class;
@@ -198,5 +205,6 @@ enum kt_err p11_result(struct session *session, const char *function, CK_RV rv)
 		session->broken = true;
 		session->ambiguous = class == RV_UNCLEAR;
 	}
-	return err_raise(class_err[class], "%s: %s", function, p11_rv_name(rv));
+	return explain(session, err_raise(class_err[class], "%s: %s", function,
+					  p11_rv_name(rv)));
 }

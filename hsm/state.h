@@ -41,6 +41,11 @@ struct token {
 	int rw_lock;
 };
 
+/* What a token says of itself, as text. */
+struct kt_token_info token_describe(const struct module *module,
+				    const CK_TOKEN_INFO *from,
+				    const CK_INFO *library);
+
 enum kt_err module_lock(const struct token *token, enum lock_mode mode,
 			int *ret_fd);
 

@@ -134,9 +134,20 @@ static const struct policy *find_row(enum kt_key_role role, enum key_use use)
 	return NULL;
 }
 
+/* What a key is of and made by follows from how it wraps. What comes out of a
+ * wrap is the AES key that went in. */
+static void suit_mechanism(struct policy *policy, enum kt_wrap_mech mech)
+{
+	if (policy->allowed != WRAP_MECHANISM || policy->made_by == UNWRAPPED)
+		return;
+	policy->type = mech_of(mech)->key_type;
+	policy->made_by = mech_of(mech)->generator;
+}
+
 /* A stand-in is what it stands for, but a session object made on the spot. A
  * key without a policy must never be made. */
-static struct policy policy_of(enum kt_key_role role, enum key_use use)
+static struct policy policy_of(enum kt_key_role role, enum key_use use,
+			       enum kt_wrap_mech mech)
 {
 	const struct policy *row = find_row(role, use);
 	struct policy policy;
@@ -150,16 +161,21 @@ static struct policy policy_of(enum kt_key_role role, enum key_use use)
 	policy = *row;
 	if (use == USE_STANDIN) {
 		policy.set &= ~BIT(TOKEN);
-		policy.made_by = template_generator(role);
+		policy.made_by = template_generator(role, mech);
 	}
+	suit_mechanism(&policy, mech);
 	return policy;
 }
 
-CK_MECHANISM_TYPE template_generator(enum kt_key_role role)
+CK_MECHANISM_TYPE template_generator(enum kt_key_role role,
+				     enum kt_wrap_mech mech)
 {
 	const struct policy *row = find_row(role, USE_TOKEN);
 
-	return row != NULL ? row->made_by : CKM_AES_KEY_GEN;
+	if (row == NULL)
+		return CKM_AES_KEY_GEN;
+	return row->allowed == WRAP_MECHANISM ? mech_of(mech)->generator
+					      : row->made_by;
 }
 
 static void add(struct template *t, CK_ATTRIBUTE_TYPE type, const void *value,
@@ -253,7 +269,7 @@ static void fill(struct template *t, const struct policy *policy,
 void template_fill(struct template *t, enum kt_key_role role, enum key_use use,
 		   enum kt_wrap_mech mech)
 {
-	struct policy policy = policy_of(role, use);
+	struct policy policy = policy_of(role, use, mech);
 
 	fill(t, &policy, mech);
 }
@@ -286,9 +302,9 @@ void template_add_label(struct template *t, const char *label)
 
 /* PKCS#11 2.40 table 30: an unwrapped key has no past that the token saw. */
 void template_add_history(struct template *t, enum kt_key_role role,
-			  enum key_use use)
+			  enum key_use use, enum kt_wrap_mech mech)
 {
-	struct policy policy = policy_of(role, use);
+	struct policy policy = policy_of(role, use, mech);
 	bool born_here = policy.made_by != UNWRAPPED;
 	bool leaves = (policy.set & BIT(EXTRACTABLE)) != 0;
 
@@ -307,6 +323,6 @@ enum kt_err policy_check(struct session *s, CK_OBJECT_HANDLE object,
 	struct template t;
 
 	template_fill(&t, role, use, mech);
-	template_add_history(&t, role, use);
+	template_add_history(&t, role, use, mech);
 	return template_compare(&t, s, object, ret, size);
 }

@@ -41,8 +41,9 @@ void template_fill(struct template *t, enum kt_key_role role, enum key_use use,
 /* The public half of an audit key pair. */
 void template_fill_public(struct template *t, enum kt_key_role role);
 
-/* What makes keys of this role: CKM_AES_KEY_GEN ... */
-CK_MECHANISM_TYPE template_generator(enum kt_key_role role);
+/* What makes keys of this role: CKM_AES_KEY_GEN ... mech as above. */
+CK_MECHANISM_TYPE template_generator(enum kt_key_role role,
+				     enum kt_wrap_mech mech);
 
 /* CKA_VALUE_LEN is there only for what C_GenerateKey makes. These add what is
  * not policy, before MODIFIABLE; id and label stay borrowed. */
@@ -52,7 +53,7 @@ void template_add_label(struct template *t, const char *label);
 /* Adds what the token itself says of a key's past: LOCAL, ALWAYS_SENSITIVE,
  * NEVER_EXTRACTABLE, KEY_GEN_MECHANISM. For comparing, not for making. */
 void template_add_history(struct template *t, enum kt_key_role role,
-			  enum key_use use);
+			  enum key_use use, enum kt_wrap_mech mech);
 
 /* Reads the attributes of the template back and compares; as policy_check. */
 enum kt_err template_compare(const struct template *t, struct session *s,

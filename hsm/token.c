@@ -161,7 +161,7 @@ enum kt_err token_reload(struct token *token)
 	return login(token);
 }
 
-static void token_texts(const struct token *token, const CK_TOKEN_INFO *from,
+static void token_texts(const struct module *module, const CK_TOKEN_INFO *from,
 			const CK_INFO *library, struct kt_token_info *ret)
 {
 	char description[33];
@@ -174,7 +174,7 @@ static void token_texts(const struct token *token, const CK_TOKEN_INFO *from,
 		   sizeof(from->model));
 	text_unpad(ret->serial, sizeof(ret->serial), from->serialNumber,
 		   sizeof(from->serialNumber));
-	text_cut(ret->module, sizeof(ret->module), token->module.path);
+	text_cut(ret->module, sizeof(ret->module), module->path);
 	text_unpad(description, sizeof(description),
 		   library->libraryDescription,
 		   sizeof(library->libraryDescription));
@@ -182,11 +182,24 @@ static void token_texts(const struct token *token, const CK_TOKEN_INFO *from,
 		 library->libraryVersion.major, library->libraryVersion.minor);
 }
 
+struct kt_token_info token_describe(const struct module *module,
+				    const CK_TOKEN_INFO *from,
+				    const CK_INFO *library)
+{
+	struct kt_token_info info = {
+		.pin_count_low = (from->flags & CKF_USER_PIN_COUNT_LOW) != 0,
+		.pin_final_try = (from->flags & CKF_USER_PIN_FINAL_TRY) != 0,
+		.pin_locked = (from->flags & CKF_USER_PIN_LOCKED) != 0,
+	};
+
+	token_texts(module, from, library, &info);
+	return info;
+}
+
 enum kt_err token_info(struct token *token, struct kt_token_info *ret)
 {
 	CLEANUP(fd_close) int lock = -1;
 	CK_FUNCTION_LIST *p11 = token->module.p11;
-	struct kt_token_info info = {0};
 	CK_TOKEN_INFO from;
 	CK_INFO library;
 
@@ -195,11 +208,7 @@ enum kt_err token_info(struct token *token, struct kt_token_info *ret)
 	TRY(p11_result(NULL, "C_GetTokenInfo",
 		       p11->C_GetTokenInfo(token->slot.id, &from)));
 	TRY(p11_result(NULL, "C_GetInfo", p11->C_GetInfo(&library)));
-	token_texts(token, &from, &library, &info);
-	info.pin_count_low = (from.flags & CKF_USER_PIN_COUNT_LOW) != 0;
-	info.pin_final_try = (from.flags & CKF_USER_PIN_FINAL_TRY) != 0;
-	info.pin_locked = (from.flags & CKF_USER_PIN_LOCKED) != 0;
-	*ret = info;
+	*ret = token_describe(&token->module, &from, &library);
 	return KT_OK;
 }
 

@@ -222,10 +222,11 @@ static enum kt_err open_temporary(struct token *token,
 				  struct wrap_key **ret)
 {
 	if (key->wrapped)
-		return wrap_key_temporary_project(token, key->mech, ret);
+		return wrap_key_temporary_project(token, key->token_key.mech,
+						  key->mech, ret);
 	if (key->token_key.role == KT_KEY_PROJECT)
 		return wrap_key_temporary_project(token, key->token_key.mech,
-						  ret);
+						  key->token_key.mech, ret);
 	return wrap_key_temporary(token, key->token_key.role,
 				  key->token_key.mech, ret);
 }

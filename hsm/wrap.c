@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/crash.h"
+#include "hsm/state.h"
 #include "hsm/wrap_key.h"
 
 /* Unwraps with from, wraps with to. */
@@ -199,13 +200,27 @@ static enum kt_err refuses_tampering(struct wrap_key *key)
 
 /* Size, determinism and the round trip are in the making of a temporary key's
  * canary. It must work to the end, or the refusals would say nothing. */
-static enum kt_err probe(struct token *token, enum kt_wrap_mech mech)
+static enum kt_err try_key(struct wrap_key *key)
+{
+	TRY(refuses_tampering(key));
+	return wrap_check(key, &key->canary);
+}
+
+static enum kt_err probe_master(struct token *token, enum kt_wrap_mech mech)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
 
 	TRY(wrap_key_temporary(token, KT_KEY_MASTER, mech, &key));
-	TRY(refuses_tampering(key));
-	return wrap_check(key, &key->canary);
+	return try_key(key);
+}
+
+static enum kt_err probe_project(struct token *token, enum kt_wrap_mech master,
+				 enum kt_wrap_mech mech)
+{
+	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
+
+	TRY(wrap_key_temporary_project(token, master, mech, &key));
+	return try_key(key);
 }
 
 /* Errors that say nothing about the mechanism. */
@@ -215,19 +230,68 @@ static bool ends_the_choice(enum kt_err err)
 	       err == KT_ERR_MEMORY || err == KT_ERR_BUSY || err == KT_ERR_IO;
 }
 
+/* The TPM's mechanism first, where the module has it: there AES keys are but
+ * session objects, and a master key has to stay. */
+static const enum kt_wrap_mech ladder[] = {
+	KT_WRAP_TPM,         KT_WRAP_AES_KW,        KT_WRAP_AES_KWP,
+	KT_WRAP_AES_PAD_KWP, KT_WRAP_AES_PAD_PKCS7,
+};
+
+#define RUNGS (sizeof(ladder) / sizeof(ladder[0]))
+
+/* A vendor's mechanism that is not announced is not tried: in another module
+ * its number may be anything. */
+static bool worth_trying(const struct token *token, enum kt_wrap_mech mech)
+{
+	CK_MECHANISM_INFO info;
+
+	if (mech != KT_WRAP_TPM)
+		return true;
+	return p11_result(NULL, "C_GetMechanismInfo",
+			  token->module.p11->C_GetMechanismInfo(
+				  token->slot.id, mech_of(mech)->type,
+				  &info)) == KT_OK;
+}
+
 enum kt_err wrap_mech_choose(struct token *token, enum kt_wrap_mech *ret)
 {
 	enum kt_err err = KT_ERR_POLICY;
 
-	for (int i = KT_WRAP_AES_KW; i < KT_WRAP_MECH_MAX_; i++) {
-		err = probe(token, (enum kt_wrap_mech)i);
+	for (size_t i = 0; i < RUNGS; i++) {
+		if (!worth_trying(token, ladder[i]))
+			continue;
+		err = probe_master(token, ladder[i]);
 		if (err == KT_OK) {
-			*ret = (enum kt_wrap_mech)i;
+			*ret = ladder[i];
 			return KT_OK;
 		}
 		if (ends_the_choice(err))
 			return err;
 	}
 	return err_prefix(KT_ERR_POLICY,
-			  "no AES key wrap mechanism works on this token");
+			  "no key wrap mechanism works on this token");
+}
+
+enum kt_err wrap_mech_below(struct token *token, enum kt_wrap_mech master,
+			    enum kt_wrap_mech *ret)
+{
+	enum kt_err err = KT_ERR_POLICY;
+
+	if (mech_is_for_projects(master)) {
+		*ret = master;
+		return KT_OK;
+	}
+	for (size_t i = 0; i < RUNGS; i++) {
+		if (!mech_is_for_projects(ladder[i]))
+			continue;
+		err = probe_project(token, master, ladder[i]);
+		if (err == KT_OK) {
+			*ret = ladder[i];
+			return KT_OK;
+		}
+		if (ends_the_choice(err))
+			return err;
+	}
+	return err_prefix(KT_ERR_POLICY, "no key wrap mechanism works for "
+					 "project keys on this token");
 }

@@ -49,6 +49,11 @@ enum kt_key_role wrap_key_subject(const struct wrap_key *key);
  * with tampering, on session keys. KT_ERR_POLICY when there is none. */
 enum kt_err wrap_mech_choose(struct token *token, enum kt_wrap_mech *ret);
 
+/* What project keys wrap by under a master key of this mechanism: the same, or
+ * where that is not for AES keys, the best that really works for them. */
+enum kt_err wrap_mech_below(struct token *token, enum kt_wrap_mech master,
+			    enum kt_wrap_mech *ret);
+
 /* Generates a key of the role the wrapping keys wrap (all of them the same),
  * wraps it under each, proves each blob by unwrapping it and wrapping it
  * again, destroys the session objects. blobs has n members, n at most 4. */
@@ -72,8 +77,9 @@ enum kt_err wrap_check(struct wrap_key *key, const struct blob *blob);
 enum kt_err wrap_key_temporary(struct token *token, enum kt_key_role role,
 			       enum kt_wrap_mech mech, struct wrap_key **ret);
 
-/* The same one level down: a fresh project key under no parent. */
+/* The same one level down: a fresh project key under a temporary master. */
 enum kt_err wrap_key_temporary_project(struct token *token,
+				       enum kt_wrap_mech master,
 				       enum kt_wrap_mech mech,
 				       struct wrap_key **ret);
 

@@ -126,7 +126,7 @@ static enum kt_err generate(struct session *s, enum kt_key_role role,
 			    enum key_use use, enum kt_wrap_mech mech,
 			    struct object *ret)
 {
-	CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
+	CK_MECHANISM mechanism = {template_generator(role, mech), NULL, 0};
 	CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
 	struct template t;
 
@@ -223,6 +223,9 @@ static enum kt_err key_new(struct token *token, enum kt_key_role role,
 	if (mech <= KT_WRAP_NONE || mech >= KT_WRAP_MECH_MAX_)
 		return err_raise(KT_ERR_POLICY, "wrap mechanism %d is unknown",
 				 (int)mech);
+	if (role == KT_KEY_PROJECT && !mech_is_for_projects(mech))
+		return err_raise(KT_ERR_POLICY, "no project key wraps by %s",
+				 mech_of(mech)->name);
 	key = calloc(1, sizeof(*key));
 	if (key == NULL)
 		return err_memory();
@@ -318,6 +321,7 @@ enum kt_err wrap_key_temporary(struct token *token, enum kt_key_role role,
 }
 
 enum kt_err wrap_key_temporary_project(struct token *token,
+				       enum kt_wrap_mech master,
 				       enum kt_wrap_mech mech,
 				       struct wrap_key **ret)
 {
@@ -325,7 +329,7 @@ enum kt_err wrap_key_temporary_project(struct token *token,
 	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
 	struct blob blob;
 
-	TRY(wrap_key_temporary(token, KT_KEY_MASTER, mech, &parent));
+	TRY(wrap_key_temporary(token, KT_KEY_MASTER, master, &parent));
 	TRY(wrap_new(&parent, 1, &blob));
 	TRY(wrap_key_unwrap(parent, &blob, mech, NULL, &key));
 	TAKE(parent);

@@ -10,6 +10,7 @@
 #include <keyturn/project.h>
 #include <keyturn/rotation.h>
 #include <keyturn/secret.h>
+#include <keyturn/token.h>
 #include <keyturn/types.h>
 #include <keyturn/vault.h>
 

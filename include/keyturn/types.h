@@ -71,6 +71,7 @@ enum kt_wrap_mech {
 	KT_WRAP_AES_KWP = 2,       /* CKM_AES_KEY_WRAP_KWP, RFC 5649 */
 	KT_WRAP_AES_PAD_KWP = 3,   /* CKM_AES_KEY_WRAP_PAD that is RFC 5649 */
 	KT_WRAP_AES_PAD_PKCS7 = 4, /* CKM_AES_KEY_WRAP_PAD, PKCS#7 then KW */
+	KT_WRAP_TPM = 5,           /* a key of keyturn-tpm2.so, in a TPM */
 	KT_WRAP_MECH_MAX_
 };
 

@@ -45,8 +45,15 @@ struct kt_params {
 	int64_t lease_seconds;
 };
 
+/* Whether each DEK is wrapped for the administrator too. */
+enum kt_recovery {
+	KT_RECOVERY_ON,
+	KT_RECOVERY_OFF,
+	KT_RECOVERY_BY_TOKEN, /* on, but off where the master is in a TPM */
+};
+
 struct kt_init_options {
-	bool recovery_wraps;
+	enum kt_recovery recovery_wraps;
 };
 
 #define KT_GATE_TEXT_MAX 2047

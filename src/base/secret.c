@@ -22,6 +22,7 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool locked;
+static size_t arena_most = ARENA_MAX;
 
 /* The largest power of two that the locking limit lets us lock. */
 static size_t arena_size(void)
@@ -29,6 +30,8 @@ static size_t arena_size(void)
 	struct rlimit limit;
 	size_t size = ARENA_MAX;
 
+	while (size > ARENA_MIN && size > arena_most)
+		size /= 2;
 	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || geteuid() == 0)
 		return size;
 	while (size > ARENA_MIN && size > limit.rlim_cur)
@@ -43,6 +46,11 @@ static void make_arena(void)
 #else
 	locked = arena_size() > 0;
 #endif
+}
+
+void secret_heap_limit(size_t most)
+{
+	arena_most = most;
 }
 
 bool secret_heap_init(void)

@@ -13,6 +13,10 @@
  * kt_vault_open() and by main(). False: the arena is there but not locked. */
 bool secret_heap_init(void);
 
+/* The arena, when it is made, is no larger than this: for a module in somebody
+ * else's process. Not below 4 MiB. */
+void secret_heap_limit(size_t most);
+
 /* New zeroed secret of len bytes; len 0 gives data that is not NULL. */
 enum kt_err secret_new(size_t len, struct kt_secret *ret);
 

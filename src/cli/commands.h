@@ -51,13 +51,16 @@ extern const struct command rotation_finish_command;
 extern const struct command audit_list_command; /* audit.c */
 extern const struct command audit_verify_command;
 
-extern const struct command token_bench_command; /* token.c */
+extern const struct command token_bench_command; /* token_bench.c */
 
 extern const struct command backup_create_command; /* backup.c */
 extern const struct command backup_list_command;
 extern const struct command backup_verify_command;
 extern const struct command backup_restore_command;
 extern const struct command backup_forget_command;
+
+extern const struct command token_init_command; /* token.c */
+extern const struct command token_attest_command;
 
 extern const struct command help_command; /* help.c */
 extern const struct command version_command;

@@ -6,6 +6,8 @@
 #ifndef CLI_CONFIG_H
 #define CLI_CONFIG_H
 
+#include <stdio.h>
+
 #include <keyturn/vault.h>
 
 #include "base/cleanup.h"
@@ -13,7 +15,8 @@
 
 /* Read by main(), the only place that may; NULL where unset or empty. */
 struct environment {
-	const char *config, *store, *token, *pin, *worker; /* KEYTURN_... */
+	/* KEYTURN_... */
+	const char *config, *store, *token, *pin, *worker, *tpm2_conf;
 	const char *credentials_directory;
 	const char *xdg_runtime_dir, *xdg_config_home, *xdg_state_home;
 	const char *home, *sudo_user, *logname, *user;
@@ -63,5 +66,9 @@ struct config_values {
 	enum kt_gate_level gate;
 };
 enum kt_err config_text(const struct config_values *values, char **ret);
+
+/* A value in quotes and the end of its line. KT_ERR_USAGE: control
+ * characters. */
+enum kt_err config_put_quoted(FILE *out, const char *value);
 
 #endif

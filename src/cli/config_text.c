@@ -9,7 +9,7 @@
 #include "cli/config.h"
 
 /* In single quotes, where YAML knows one escape: a quote is doubled. */
-static enum kt_err put_quoted(FILE *out, const char *value)
+enum kt_err config_put_quoted(FILE *out, const char *value)
 {
 	fputc('\'', out);
 	for (const char *at = value; *at != '\0'; at++) {
@@ -30,7 +30,7 @@ static enum kt_err put(FILE *out, const char *key, const char *value,
 {
 	if (value != NULL) {
 		fprintf(out, "%s: ", key);
-		return put_quoted(out, value);
+		return config_put_quoted(out, value);
 	}
 	fprintf(out, "%.*s# %s: %s\n", (int)strspn(key, " "), key,
 		key + strspn(key, " "), example);

@@ -18,14 +18,15 @@ static const char *const on_off[] = {"on", "off", NULL};
 static const char *const gates[] = {"strict", "warn", NULL};
 
 struct init_options {
-	int recovery_wraps; /* index into on_off */
+	int recovery_wraps; /* index into on_off: enum kt_recovery */
 	int gate;           /* index into gates: enum kt_gate_level */
 };
 
 static const struct option_def init_option[] = {
 	{"recovery-wraps", 0, OPT_CHOICE,
 	 offsetof(struct init_options, recovery_wraps), "on|off",
-	 "keep a wrap of each secret's key for the administrator (default on)",
+	 "keep a wrap of each secret's key for the administrator (default on, "
+	 "off on a TPM)",
 	 .choices = on_off},
 	{"gate", 0, OPT_CHOICE, offsetof(struct init_options, gate),
 	 "strict|warn",
@@ -175,14 +176,15 @@ static enum kt_err write_config(const struct cli *cli,
 static enum kt_err refuse_other(const struct init_options *o,
 				const struct kt_status *status)
 {
-	bool asked = o->recovery_wraps == 0;
+	int has = status->recovery_wraps ? KT_RECOVERY_ON : KT_RECOVERY_OFF;
 
-	if (status->recovery_wraps == asked)
+	if (o->recovery_wraps == KT_RECOVERY_BY_TOKEN ||
+	    o->recovery_wraps == has)
 		return KT_OK;
 	return err_raise(KT_ERR_EXISTS,
 			 "the vault in %s is made already, with recovery wraps "
 			 "%s",
-			 status->store_path, on_off[asked]);
+			 status->store_path, on_off[has]);
 }
 
 /* An init that was killed behind its last commit left a whole vault: all that
@@ -204,8 +206,8 @@ static enum kt_err find_vault(struct cli *cli, const struct init_options *o,
 static enum kt_err make_or_find(struct cli *cli, const struct init_options *o,
 				const char **ret_done, struct kt_status *ret)
 {
-	const struct kt_init_options options = {.recovery_wraps =
-							o->recovery_wraps == 0};
+	const struct kt_init_options options = {
+		.recovery_wraps = (enum kt_recovery)o->recovery_wraps};
 	const struct kt_params *params = &cli->settings->params;
 
 	if (file_exists(params->store_path)) {
@@ -277,6 +279,7 @@ const struct command init_command = {
 		    "keyturn init --module /usr/lib/softhsm/libsofthsm2.so "
 		    "--token 'pkcs11:token=dev' --store ./dev.db --config "
 		    "dev.yaml\n",
-	OPTIONS(init_option, struct init_options, ()),
+	OPTIONS(init_option, struct init_options,
+		(.recovery_wraps = KT_RECOVERY_BY_TOKEN)),
 	.run = init_run,
 };

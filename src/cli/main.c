@@ -57,6 +57,8 @@ static const struct command *const commands[] = {
 	&backup_verify_command,
 	&backup_restore_command,
 	&backup_forget_command,
+	&token_init_command,
+	&token_attest_command,
 	&completion_command,
 	&help_command,
 	&version_command,
@@ -78,6 +80,7 @@ static const struct noun nouns[] = {
 	{"audit", "the audit trail"},
 	{"token", "the token, measured"},
 	{"backup", "copies of the database"},
+	{"token", "tokens in a TPM, and evidence of their keys"},
 	{NULL, NULL},
 };
 
@@ -97,6 +100,7 @@ static struct environment read_environment(void)
 		.token = variable("KEYTURN_TOKEN"),
 		.pin = variable("KEYTURN_PIN"),
 		.worker = variable("KEYTURN_WORKER"),
+		.tpm2_conf = variable("KEYTURN_TPM2_CONF"),
 		.credentials_directory = variable("CREDENTIALS_DIRECTORY"),
 		.xdg_runtime_dir = variable("XDG_RUNTIME_DIR"),
 		.xdg_config_home = variable("XDG_CONFIG_HOME"),

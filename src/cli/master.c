@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
+#include "cli/evidence.h"
 #include "cli/keyview.h"
 #include "cli/rotate.h"
 #include "cli/table.h"
@@ -276,7 +277,7 @@ const struct command master_finish_command = {
 };
 
 struct destroy_options {
-	const char *confirm;
+	const char *confirm, *evidence;
 	bool ignore_backups;
 };
 
@@ -286,6 +287,8 @@ static const struct option_def destroy_option[] = {
 	{"ignore-backups", 0, OPT_FLAG,
 	 offsetof(struct destroy_options, ignore_backups), NULL,
 	 "lose the backups that need it"},
+	{"evidence", 0, OPT_FILE, offsetof(struct destroy_options, evidence),
+	 "DIR", "write the TPM's certificate of its destruction"},
 };
 
 struct doomed {
@@ -335,8 +338,12 @@ static enum kt_err destroy_run(struct cli *cli, const void *opts,
 	TRY(ask_name(cli, o->confirm, name));
 	if (o->ignore_backups)
 		TRY(ask_backups(cli, vault, version));
+	if (o->evidence != NULL)
+		TRY(evidence_prepare(vault, version, o->evidence));
 	TRY(kt_master_destroy(vault, version, o->ignore_backups));
 	cli_say(cli, "version %s of the master key is destroyed", name);
+	if (o->evidence != NULL)
+		return evidence_write_version(vault, version, o->evidence);
 	return KT_OK;
 }
 
@@ -351,7 +358,8 @@ const struct command master_destroy_command = {
 		   "those backups afterwards; a second question asks for it.\n",
 	.examples = "keyturn master destroy 1\n"
 		    "keyturn master destroy 1 --confirm 1\n"
-		    "keyturn master destroy 1 --ignore-backups\n",
+		    "keyturn master destroy 1 --ignore-backups\n"
+		    "keyturn master destroy 1 --evidence destroyed\n",
 	OPTIONS(destroy_option, struct destroy_options, (.confirm = NULL)),
 	.run = destroy_run,
 };

@@ -75,6 +75,15 @@ static enum kt_err resolve_store(const char *named,
 			 "keyturn/keyturn.db", ret);
 }
 
+enum kt_err settings_tpm_state(const struct environment *env,
+			       char ret[PATH_MAX])
+{
+	if (geteuid() == 0)
+		return text_format(ret, PATH_MAX, "/var/lib/keyturn/tpm2");
+	return user_path(env, env->xdg_state_home, ".local/state",
+			 "keyturn/tpm2", ret);
+}
+
 static bool is_directory(const char *path)
 {
 	struct stat st;

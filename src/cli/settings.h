@@ -25,6 +25,10 @@ enum kt_err settings_config_path(const struct globals *globals,
 				 const struct environment *env,
 				 char ret[PATH_MAX], bool *ret_named);
 
+/* Where a token in a TPM has its folder unless it is said. */
+enum kt_err settings_tpm_state(const struct environment *env,
+			       char ret[PATH_MAX]);
+
 /* All but the prompt. token_uri stays NULL where no token is named. The
  * caller frees *ret. */
 enum kt_err settings_resolve(const struct globals *globals,

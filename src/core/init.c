@@ -40,14 +40,23 @@ static enum kt_err refuse_existing(const char *path)
 			path);
 }
 
-static enum kt_err choose_keys(const struct kt_init_options *options,
-			       struct init *init)
+/* A TPM has few slots for keys, and answers tens of calls a second. */
+static bool wants_recovery(const struct kt_init_options *options,
+			   enum kt_wrap_mech mech)
+{
+	if (options->recovery_wraps == KT_RECOVERY_BY_TOKEN)
+		return mech != KT_WRAP_TPM;
+	return options->recovery_wraps == KT_RECOVERY_ON;
+}
+
+static enum kt_err choose_keys(struct init *init)
 {
 	static const enum kt_key_role roles[] = {
 		KT_KEY_ROW_MAC, KT_KEY_AUDIT, KT_KEY_MASTER, KT_KEY_RECOVERY};
 
 	for (size_t i = 0; i < INIT_KEYS_MAX; i++) {
-		if (roles[i] == KT_KEY_RECOVERY && !options->recovery_wraps)
+		if (roles[i] == KT_KEY_RECOVERY &&
+		    !init->vault->row.recovery_wraps)
 			continue;
 		TRY(key_row_new(roles[i], NULL, 1, &init->key[init->keys]));
 		init->keys++;
@@ -68,15 +77,16 @@ static enum kt_err probe(struct init *init)
 }
 
 static enum kt_err describe_vault(const struct kt_init_options *options,
-				  struct kt_vault *vault)
+				  const struct init *init)
 {
-	struct kt_token_info info;
+	struct kt_vault *vault = init->vault;
 	struct vault_row *row = &vault->row;
+	struct kt_token_info info;
 
 	TRY(token_info(vault->token, &info));
 	TRY(id_new(&row->id));
 	row->created = clock_now();
-	row->recovery_wraps = options->recovery_wraps;
+	row->recovery_wraps = wants_recovery(options, init->mech);
 	row->gate_level = vault->params.gate;
 	text_cut(row->token_label, sizeof(row->token_label), info.label);
 	text_cut(row->token_serial, sizeof(row->token_serial), info.serial);
@@ -197,10 +207,10 @@ static enum kt_err run(struct init *init, const struct kt_params *params,
 	vault = init->vault;
 	TRY(token_open(&vault->token_params, &vault->token));
 	TRY(probe(init));
-	TRY(describe_vault(options, vault));
+	TRY(describe_vault(options, init));
 	TRY(store_create(&store, &vault->store));
 	CRASH_POINT("init.created");
-	TRY(choose_keys(options, init));
+	TRY(choose_keys(init));
 	TRY(make_row_mac_key(init));
 	CRASH_POINT("init.row-mac");
 	TRY(commit_intent(init));

@@ -38,6 +38,7 @@ static const char *const mech_names[KT_WRAP_MECH_MAX_] = {
 	[KT_WRAP_AES_KWP] = "AES-KWP",
 	[KT_WRAP_AES_PAD_KWP] = "AES-KW-PAD (RFC 5649)",
 	[KT_WRAP_AES_PAD_PKCS7] = "AES-KW-PAD (PKCS#7)",
+	[KT_WRAP_TPM] = "TPM-WRAP",
 };
 
 const char *kt_key_role_name(enum kt_key_role role)

@@ -22,6 +22,7 @@ struct creation {
 	struct kt_vault *vault;
 	const char *name;
 	struct wrap_set masters;
+	enum kt_wrap_mech master_mech;
 	struct project_row project;
 	struct key_row key;
 	struct blob blobs[WRAP_SET_MAX];
@@ -38,7 +39,6 @@ static enum kt_err name_free(struct kt_vault *vault, const char *name)
 	return err_raise(KT_ERR_EXISTS, "project '%s' exists", name);
 }
 
-/* A project key wraps with the mechanism of the master key above it. */
 static enum kt_err create_prepare(struct creation *c)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
@@ -52,7 +52,7 @@ static enum kt_err create_prepare(struct creation *c)
 	TRY(text_copy(c->project.name, sizeof(c->project.name), c->name,
 		      "name"));
 	TRY(key_row_new(KT_KEY_PROJECT, &c->project.id, 1, &c->key));
-	c->key.mech = master.mech;
+	c->master_mech = (enum kt_wrap_mech)master.mech;
 	return KT_OK;
 }
 
@@ -60,10 +60,13 @@ static enum kt_err create_key(struct creation *c)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
 	static const struct blob no_canary;
+	enum kt_wrap_mech mech;
 
+	TRY(wrap_mech_below(c->vault->token, c->master_mech, &mech));
+	c->key.mech = mech;
 	TRY(wrap_new(c->masters.key, c->masters.count, c->blobs));
-	TRY(wrap_key_unwrap(c->masters.key[0], &c->blobs[0],
-			    (enum kt_wrap_mech)c->key.mech, &no_canary, &key));
+	TRY(wrap_key_unwrap(c->masters.key[0], &c->blobs[0], mech, &no_canary,
+			    &key));
 	TRY(wrap_new(&key, 1, &c->key.canary));
 	c->key.proven = c->key.activated = clock_now();
 	c->project.created = c->key.activated;

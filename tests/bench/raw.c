@@ -96,7 +96,8 @@ static enum kt_err make_token_key(struct token *token, struct wrap_key **ret)
 
 static enum kt_err make_session_key(struct token *token, struct wrap_key **ret)
 {
-	return wrap_key_temporary_project(token, KT_WRAP_AES_KW, ret);
+	return wrap_key_temporary_project(token, KT_WRAP_AES_KW, KT_WRAP_AES_KW,
+					  ret);
 }
 
 /* kind: "token" (master rotation), "session" (project rotation), "trial" (dry

@@ -92,7 +92,8 @@ static enum kt_err raw_get_role(int argc, char **argv)
 		return err_raise(KT_ERR_USAGE, "raw-get N");
 	TRY(text_to_int(argv[0], 1, 1000000, "count", &n));
 	TRY(token_open(&place.hsm.params, &token));
-	TRY(wrap_key_temporary_project(token, KT_WRAP_AES_KW, &key));
+	TRY(wrap_key_temporary_project(token, KT_WRAP_AES_KW, KT_WRAP_AES_KW,
+				       &key));
 	TRY(session_open_own(token, &s));
 	return raw_reads(key, s, n);
 }
@@ -217,7 +218,8 @@ static enum kt_err raw_set_role(int argc, char **argv)
 	TRY(text_to_int(argv[0], 1, 100000, "count", &n));
 	TRY(kt_secret_copy("v", 1, &value));
 	TRY(token_open(&place.hsm.params, &token));
-	TRY(wrap_key_temporary_project(token, KT_WRAP_AES_KW, &project));
+	TRY(wrap_key_temporary_project(token, KT_WRAP_AES_KW, KT_WRAP_AES_KW,
+				       &project));
 	TRY(wrap_key_temporary(token, KT_KEY_RECOVERY, KT_WRAP_AES_KW,
 			       &recovery));
 	keys[0] = project;

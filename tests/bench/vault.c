@@ -91,7 +91,7 @@ static enum kt_err fill_role(int argc, char **argv)
 static enum kt_err new_role(int argc, char **argv)
 {
 	CLEANUP(kt_vault_closep) struct kt_vault *vault = NULL;
-	struct kt_init_options options = {.recovery_wraps = true};
+	struct kt_init_options options = {.recovery_wraps = KT_RECOVERY_ON};
 	struct kt_project project;
 	struct kt_params params;
 	struct kt_status status;

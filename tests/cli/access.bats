@@ -316,6 +316,9 @@ arguments_of() {
 	'backup create') echo "$PLACE/backup.db" ;;
 	'backup verify') echo "$PLACE/copy.db" ;;
 	'backup restore') echo "$PLACE/copy.db" --yes ;;
+	'token init') echo "--tpm --state $PLACE/state \
+		--so-pin-file $PLACE/credentials/pin" ;;
+	'token attest') echo "master --output $PLACE/evidence" ;;
 	'backup forget') echo "$(backup_id) --confirm $(backup_id)" ;;
 	*) echo "no arguments are known for '$1'" >&2 && return 1 ;;
 	esac

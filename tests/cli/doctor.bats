@@ -135,12 +135,14 @@ forge() {
 	assert_equal "$(failed)" 'D05 D06 D23'
 }
 
+# bats test_tags=softhsm
 @test "D05: two objects with one CKA_ID" {
 	tool --keygen --key-type AES:32 --label twin --sensitive --private \
 		--id "$(cka_id 1)"
 	finds FAIL D05 '2 objects have its CKA_ID'
 }
 
+# bats test_tags=softhsm
 @test "D05: a destroyed key that came back" {
 	local id
 	keyturn master rotate --yes --grace 0
@@ -153,6 +155,7 @@ forge() {
 	assert_regex "$fix" 'remove it'
 }
 
+# bats test_tags=softhsm
 @test "D15, D17: keys that undo others, keys that can be read" {
 	tool --keygen --key-type AES:32 --label both --sensitive --private
 	finds FAIL D15 "'both' \(secret-key"
@@ -165,6 +168,7 @@ forge() {
 	assert_regex "$(failed)" D17
 }
 
+# bats test_tags=softhsm
 @test "D16: a wrapping key that was made outside" {
 	head -c 32 /dev/urandom >"$PLACE/key"
 	tool --write-object "$PLACE/key" --type secrkey --key-type AES:32 \

@@ -1,5 +1,7 @@
-# For the .bats files: a private place per test, with a SoftHSM token and a
-# vault in it, and the words to talk about them.
+# For the .bats files: a private place per test, with a token and a vault in it,
+# and the words to talk about them. The token is SoftHSM's, or with
+# KEYTURN_TEST_TOKEN=tpm one of keyturn-tpm2.so on a software TPM of its own.
+# Tests with the tag softhsm are about that token and no other.
 #
 #	load helper
 #	setup() { vault_setup; }
@@ -18,7 +20,20 @@ for library in bats-support bats-assert bats-file; do
 	load "/usr/lib/bats/$library/load.bash"
 done
 
+# Kept from before the tests clear the environment of keyturn's names.
+BIN_DIR=${KEYTURN_BIN_DIR:-${BIN_DIR:-}}
+TOKEN=${KEYTURN_TEST_TOKEN:-${TOKEN:-softhsm}}
 MODULE=${KEYTURN_TEST_MODULE:-/usr/lib/softhsm/libsofthsm2.so}
+# shellcheck disable=SC2034 # by the tests
+MECHANISM=AES-KW # of master keys
+VAULT_OPTIONS=()
+if [ "$TOKEN" = tpm ]; then
+	MODULE=$(readlink -f "$BIN_DIR/../lib/keyturn-tpm2.so")
+	# shellcheck disable=SC2034
+	MECHANISM=TPM-WRAP
+	# So that what the tests count is the same on both tokens.
+	VAULT_OPTIONS=(--recovery-wraps on)
+fi
 PIN=1234
 SO_PIN=5678
 
@@ -38,15 +53,60 @@ place_setup() {
 		log.level = ERROR
 	END
 	export SOFTHSM2_CONF=$PLACE/softhsm2.conf
+	export KEYTURN_TPM2_CONF=$PLACE/tpm2.yaml
 	export HOME=$PLACE/home XDG_RUNTIME_DIR=$PLACE/run
 	export CREDENTIALS_DIRECTORY=$PLACE/credentials
 	export KEYTURN_CONFIG=$PLACE/keyturn.yaml KEYTURN_STORE=$STORE
 	export KEYTURN_WORKER=$bin/keyturn-worker
 	export PATH=$bin:$PATH TERM=dumb LC_ALL=C.UTF-8
+	[ "$TOKEN" = softhsm ] || tpm_start
+}
+
+# A software TPM in a folder with a short name: a socket's path has 107 bytes at
+# most.
+tpm_start() {
+	TCTI=swtpm:path=$PLACE/tpm/s
+	(umask 077 && mkdir "$PLACE/tpm")
+	tpm_run
+}
+
+# It ends with the test. The TPM's state stays.
+tpm_run() {
+	local folder=$PLACE/tpm
+
+	setpriv --pdeathsig KILL swtpm socket --tpm2 \
+		--tpmstate "dir=$folder" --server "type=unixio,path=$folder/s" \
+		--ctrl "type=unixio,path=$folder/s.ctrl" \
+		--flags not-need-init,startup-clear >"$folder/log" 2>&1 3>&- &
+	tpm_pid=$!
+	until [ -S "$folder/s" ]; do
+		kill -0 "$tpm_pid"
+		sleep 0.05
+	done
+}
+
+# A token in it. A folder that is lost is made anew.
+tpm_token_new() {
+	local state=$PLACE/tokens/$1
+
+	while [ -e "$state" ]; do
+		state=$state+
+	done
+	printf '%s' "$SO_PIN" | KEYTURN_CONFIG='' keyturn token init --tpm \
+		--tcti "$TCTI" --state "$state" --label "$1" \
+		--module "$MODULE" --so-pin-file /dev/stdin \
+		--pin-file "$PLACE/credentials/pin" >"$PLACE/token.out" 2>&1 || {
+		cat "$PLACE/token.out"
+		return 1
+	}
 }
 
 # token_new LABEL: an initialised token with PIN and SO PIN.
 token_new() {
+	if [ "$TOKEN" = tpm ]; then
+		tpm_token_new "$1"
+		return
+	fi
 	softhsm2-util --init-token --free --label "$1" \
 		--pin "$PIN" --so-pin "$SO_PIN" >/dev/null
 }
@@ -55,7 +115,7 @@ token_new() {
 # shellcheck disable=SC2120 # no option is a vault, too
 vault_new() {
 	keyturn init --token 'pkcs11:token=test' --module "$MODULE" \
-		--store "$STORE" "$@" >"$PLACE/init.out" 2>&1 || {
+		--store "$STORE" "${VAULT_OPTIONS[@]}" "$@" >"$PLACE/init.out" 2>&1 || {
 		cat "$PLACE/init.out"
 		return 1
 	}
@@ -139,6 +199,3 @@ refute_found() {
 	run grep -rlaF -- "$pattern" "$@"
 	assert_output ''
 }
-
-# Kept from before the tests clear the environment of keyturn's names.
-BIN_DIR=${KEYTURN_BIN_DIR:-${BIN_DIR:-}}

@@ -14,7 +14,8 @@ setup() {
 
 # init [OPTION...]: on the token 'test'.
 init() {
-	keyturn init --token 'pkcs11:token=test' --module "$MODULE" "$@"
+	keyturn init --token 'pkcs11:token=test' --module "$MODULE" \
+		"${VAULT_OPTIONS[@]}" "$@"
 }
 
 objects_of_token() {
@@ -217,6 +218,7 @@ refused_module() {
 	run_ok keyturn status
 }
 
+# bats test_tags=softhsm
 @test "recovery wraps are on unless they are switched off" {
 	init
 	run_ok keyturn status
@@ -370,6 +372,8 @@ moments() {
 		cut -d : -f 1
 }
 
+# A TPM has no room for so many vaults.
+# bats test_tags=softhsm
 @test "I8: init is killed at any call to the token, and init works again" {
 	local at when killed=0
 	keep_token
@@ -386,6 +390,7 @@ moments() {
 	[ "$killed" -gt 15 ]
 }
 
+# bats test_tags=softhsm
 @test "I8: init is killed at any sync of a file, and init works again" {
 	local n=0 ended
 	keep_token

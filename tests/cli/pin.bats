@@ -40,6 +40,7 @@ assert_wrong_once() {
 	proxy_plan ''
 }
 
+# bats test_tags=softhsm
 @test "each source gives the PIN, and the first that is given decides" {
 	local uri="pkcs11:token=test?pin-source=file:$PLACE"
 
@@ -164,6 +165,7 @@ assert_wrong_once() {
 	run_ok proxied project list --pin-file "$PLACE/right"
 }
 
+# bats test_tags=softhsm
 @test "I20: every command tries a wrong PIN once" {
 	local command
 	keyturn project create web --pin-file "$PLACE/right"
@@ -210,6 +212,7 @@ workers_find_a_wrong_pin() {
 	run_ok keyturn secret verify web "$PLACE/a.env"
 }
 
+# bats test_tags=softhsm
 @test "what the token says of its tries is passed on" {
 	local before
 	proxied project list --pin-file "$PLACE/right"

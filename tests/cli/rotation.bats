@@ -236,7 +236,7 @@ rotate_and_interrupt() {
 	keyturn rotation show last --json >"$PLACE/record.json"
 	run grep -c 'yearly, ticket 17' "$PLACE/record.json"
 	assert_output 1
-	for word in carol@ops sensitive=true extractable=false AES-KW; do
+	for word in carol@ops sensitive=true extractable=false "$MECHANISM"; do
 		run grep -c "$word" "$PLACE/record.json"
 		refute_output 0
 	done

@@ -24,7 +24,7 @@ value_of() {
 	run_ok keyturn status
 	for line in 'Projects +1' 'Secrets +2' 'Access tokens +1' \
 		'Recovery wraps +yes' 'Gate +[0-9]+ pass.*' '  Version +1' \
-		'  Mechanism +AES-KW' '  Wrapped rows +1' '  Label +test' \
+		"  Mechanism +$MECHANISM" '  Wrapped rows +1' '  Label +test' \
 		"  Module +$MODULE" '  PIN +ok' "  Path +$STORE" \
 		'  CKA_ID +[0-9a-f]{32}' '  Age +[0-9].*' \
 		'Created +20[0-9-]+T[0-9:]+Z'; do

@@ -38,6 +38,7 @@ is_well() {
 	run_ok keyturn doctor
 }
 
+# bats test_tags=softhsm
 @test "a token that is gone is 6, and all is well when it is back" {
 	mv "$PLACE/tokens" "$PLACE/gone"
 	mkdir "$PLACE/tokens"
@@ -62,6 +63,17 @@ is_well() {
 	is_well
 }
 
+# bats test_tags=softhsm
+@test "a token that gives no evidence, and is not made in a TPM, is 6" {
+	run_fails 6 keyturn token attest master --output "$PLACE/evidence"
+	assert_line --index 0 --partial "not keyturn's own"
+	run_fails 6 keyturn token init --tpm --module "$MODULE" \
+		--state "$PLACE/state" --so-pin-file "$PLACE/credentials/pin"
+	assert_line --index 0 --partial "not keyturn's own"
+	assert_not_exist "$PLACE/state"
+}
+
+# bats test_tags=softhsm
 @test "a token that was initialised again is not the vault's any more" {
 	softhsm2-util --init-token --token test --label test \
 		--pin "$PIN" --so-pin "$SO_PIN" >/dev/null
@@ -146,6 +158,7 @@ forget() {
 	assert_equal "$(sql 'SELECT count(*) FROM projects')" 1
 }
 
+# bats test_tags=softhsm
 @test "I4: a second object with the master key's CKA_ID stops its use" {
 	pkcs11-tool --module "$MODULE" --token-label test --login \
 		--pin "$PIN" --keygen --key-type AES:32 --label twin \

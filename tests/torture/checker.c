@@ -165,6 +165,17 @@ static bool attribute(CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type)
 	return value == CK_TRUE;
 }
 
+/* A generic secret is a TPM's, and wraps by CKM_KEYTURN_TPM_WRAP. */
+static CK_MECHANISM_TYPE mechanism_of(CK_OBJECT_HANDLE wrapping)
+{
+	CK_KEY_TYPE type = CKK_AES;
+	CK_ATTRIBUTE want = {CKA_KEY_TYPE, &type, sizeof(type)};
+
+	must(p11->C_GetAttributeValue(session, wrapping, &want, 1),
+	     "C_GetAttributeValue");
+	return type == CKK_GENERIC_SECRET ? 0xD4504D01UL : CKM_AES_KEY_WRAP;
+}
+
 /* Unwraps a key for use: role 3 wraps others, role 4 encrypts. */
 static CK_OBJECT_HANDLE unwrap(CK_OBJECT_HANDLE wrapping, const void *blob,
 			       int len, int role)
@@ -174,7 +185,7 @@ static CK_OBJECT_HANDLE unwrap(CK_OBJECT_HANDLE wrapping, const void *blob,
 	CK_KEY_TYPE type = CKK_AES;
 	CK_BBOOL *wraps = role == 3 ? &yes : &no;
 	CK_BBOOL *encrypts = role == 4 ? &yes : &no;
-	CK_MECHANISM mechanism = {CKM_AES_KEY_WRAP, NULL, 0};
+	CK_MECHANISM mechanism = {mechanism_of(wrapping), NULL, 0};
 	CK_ATTRIBUTE template[] = {
 		{CKA_CLASS, &class, sizeof(class)},
 		{CKA_KEY_TYPE, &type, sizeof(type)},

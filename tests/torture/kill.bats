@@ -69,6 +69,7 @@ token_file() {
 }
 
 mend_token_file() {
+	[ "$TOKEN" = softhsm ] || return 0
 	[ ! -s "$(token_file)" ] || return 0
 	cp "$PLACE/token.object" "$(token_file)"
 	torn=$((torn + 1))
@@ -85,7 +86,7 @@ rotation_is_unfinished() {
 	RANDOM=$SEED
 	echo "seed $SEED" >&3
 	make_files
-	cp "$(token_file)" "$PLACE/token.object"
+	[ "$TOKEN" != softhsm ] || cp "$(token_file)" "$PLACE/token.object"
 	before=$(checked)
 	sample=$(checked 40)
 	while [ "$kills" -lt "$KILLS" ]; do

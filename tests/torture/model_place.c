@@ -108,8 +108,9 @@ static void make_environment(struct run *r)
 
 static void make_vault(struct run *r, uint64_t seed)
 {
-	const struct kt_init_options options = {.recovery_wraps =
-							seed % 2 != 0};
+	const struct kt_init_options options = {
+		.recovery_wraps =
+			seed % 2 != 0 ? KT_RECOVERY_ON : KT_RECOVERY_OFF};
 	static char run_folder[128];
 	struct kt_status status;
 
@@ -127,7 +128,7 @@ static void make_vault(struct run *r, uint64_t seed)
 		fprintf(stderr, "model: init: %s\n", kt_err_detail());
 		exit(2);
 	}
-	r->model.recovery = options.recovery_wraps;
+	r->model.recovery = options.recovery_wraps == KT_RECOVERY_ON;
 	r->model.master.highest = 1;
 	r->model.master.key[1] = (struct m_key){
 		.proven = true, .activated = true, .object = ++r->objects};

@@ -173,7 +173,7 @@ static void lax_fails(enum kt_key_role role)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *key = make_lax(role);
 	CLEANUP(wrap_key_freep) struct wrap_key *other = make_lax(role);
-	struct gate gate = {key, other};
+	struct gate gate = {key, other, KT_WRAP_AES_KW};
 	size_t count;
 	const struct probe *probe = probe_table(&count);
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "hsm/template.h"
+#include "hsm/tpm2/keyturn-tpm2.h"
 #include "tests/unit/softhsm.h"
 
 static const struct made {
@@ -148,9 +149,40 @@ static void lengths_and_mechanisms(void **state)
 	assert_null(attr_in(t.attr, t.count, CKA_VALUE_LEN));
 	attr = attr_in(t.attr, t.count, CKA_ALLOWED_MECHANISMS);
 	assert_int_equal(*(CK_MECHANISM_TYPE *)attr->pValue, CKM_AES_GCM);
-	assert_int_equal(template_generator(KT_KEY_ROW_MAC),
+	assert_int_equal(template_generator(KT_KEY_ROW_MAC, KT_WRAP_NONE),
 			 CKM_GENERIC_SECRET_KEY_GEN);
-	assert_int_equal(template_generator(KT_KEY_DEK), CKM_AES_KEY_GEN);
+	assert_int_equal(template_generator(KT_KEY_DEK, KT_WRAP_NONE),
+			 CKM_AES_KEY_GEN);
+}
+
+/* A TPM derives from a secret and has no AES; what comes out of its wraps is
+ * an AES key like any other. */
+static void a_tpm_master_is_a_generic_secret(void **state)
+{
+	static const enum key_use uses[] = {USE_TOKEN, USE_STANDIN};
+	struct template t;
+	const CK_ATTRIBUTE *attr;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		template_fill(&t, KT_KEY_MASTER, uses[i], KT_WRAP_TPM);
+		attr = attr_in(t.attr, t.count, CKA_KEY_TYPE);
+		assert_int_equal(*(CK_ULONG *)attr->pValue, CKK_GENERIC_SECRET);
+		attr = attr_in(t.attr, t.count, CKA_ALLOWED_MECHANISMS);
+		assert_int_equal(*(CK_MECHANISM_TYPE *)attr->pValue,
+				 CKM_KEYTURN_TPM_WRAP);
+		template_add_history(&t, KT_KEY_MASTER, uses[i], KT_WRAP_TPM);
+		attr = attr_in(t.attr, t.count, CKA_KEY_GEN_MECHANISM);
+		assert_int_equal(*(CK_ULONG *)attr->pValue,
+				 CKM_GENERIC_SECRET_KEY_GEN);
+	}
+	assert_int_equal(template_generator(KT_KEY_RECOVERY, KT_WRAP_TPM),
+			 CKM_GENERIC_SECRET_KEY_GEN);
+	assert_int_equal(template_generator(KT_KEY_PROJECT, KT_WRAP_TPM),
+			 CKM_AES_KEY_GEN);
+	template_fill(&t, KT_KEY_PROJECT, USE_NEW, KT_WRAP_TPM);
+	attr = attr_in(t.attr, t.count, CKA_KEY_TYPE);
+	assert_int_equal(*(CK_ULONG *)attr->pValue, CKK_AES);
 }
 
 static void what_is_added_stands_before_modifiable(void **state)
@@ -194,7 +226,8 @@ static int close_token(void **state)
 static enum kt_err make(struct session *s, enum kt_key_role role,
 			enum key_use use, CK_OBJECT_HANDLE *ret)
 {
-	CK_MECHANISM mechanism = {template_generator(role), NULL, 0};
+	CK_MECHANISM mechanism = {template_generator(role, KT_WRAP_AES_KW),
+				  NULL, 0};
 	struct template t;
 
 	template_fill(&t, role, use, KT_WRAP_AES_KW);
@@ -332,7 +365,7 @@ static void the_past_of_a_key_is_compared(void **state)
 	assert_int_equal(CALL(s, C_UnwrapKey, &mechanism, by, blob, len, t.attr,
 			      t.count, &back),
 			 KT_OK);
-	template_add_history(&t, KT_KEY_PROJECT, USE_STANDIN);
+	template_add_history(&t, KT_KEY_PROJECT, USE_STANDIN, KT_WRAP_AES_KW);
 	assert_int_equal(template_compare(&t, s, back, NULL, 0), KT_ERR_POLICY);
 	assert_string_equal(kt_err_detail(),
 			    "attribute local reads false, not true");
@@ -345,6 +378,7 @@ int main(void)
 		cmocka_unit_test(no_key_both_wraps_and_deciphers),
 		cmocka_unit_test(unwrap_templates_part_the_two_kinds),
 		cmocka_unit_test(lengths_and_mechanisms),
+		cmocka_unit_test(a_tpm_master_is_a_generic_secret),
 		cmocka_unit_test(what_is_added_stands_before_modifiable),
 		cmocka_unit_test(the_token_enforces_the_unwrap_templates),
 		cmocka_unit_test(the_token_enforces_the_allowed_mechanisms),

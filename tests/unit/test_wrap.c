@@ -213,7 +213,8 @@ static void test_temporary(void **state)
 
 		assert_ok(
 			wrap_key_temporary(token, KT_KEY_MASTER, mechs[i], &m));
-		assert_ok(wrap_key_temporary_project(token, mechs[i], &p));
+		assert_ok(wrap_key_temporary_project(token, mechs[i], mechs[i],
+						     &p));
 		assert_ok(wrap_check(m, &m->canary));
 		assert_ok(wrap_check(p, &p->canary));
 		assert_true(count_objects() > before);
@@ -226,19 +227,34 @@ static void test_temporary(void **state)
 static void test_temporary_refused(void **state)
 {
 	const enum kt_wrap_mech mechs[] = {KT_WRAP_AES_KWP,
-					   KT_WRAP_AES_PAD_PKCS7};
+					   KT_WRAP_AES_PAD_PKCS7, KT_WRAP_TPM};
 	unsigned long before = count_objects();
 	struct wrap_key *key = NULL;
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 3; i++)
 		assert_int_not_equal(wrap_key_temporary(token, KT_KEY_MASTER,
 							mechs[i], &key),
 				     KT_OK);
 	assert_err(wrap_key_temporary(token, KT_KEY_DEK, KT_WRAP_AES_KW, &key),
 		   KT_ERR_POLICY);
+	assert_err(wrap_key_temporary_project(token, KT_WRAP_AES_KW,
+					      KT_WRAP_TPM, &key),
+		   KT_ERR_POLICY);
 	assert_null(key);
 	assert_int_equal(count_objects(), before);
+}
+
+/* Under an AES master nothing is asked; a TPM's needs a token that has it. */
+static void test_mechanism_below(void **state)
+{
+	enum kt_wrap_mech mech = KT_WRAP_NONE;
+
+	(void)state;
+	assert_err(wrap_mech_below(token, KT_WRAP_TPM, &mech), KT_ERR_POLICY);
+	assert_int_equal(mech, KT_WRAP_NONE);
+	assert_ok(wrap_mech_below(token, KT_WRAP_AES_PAD_KWP, &mech));
+	assert_int_equal(mech, KT_WRAP_AES_PAD_KWP);
 }
 
 /* One damaged project key takes neither its siblings nor the login along. */
@@ -577,6 +593,7 @@ int main(void)
 		cmocka_unit_test(test_mechanism),
 		cmocka_unit_test(test_temporary),
 		cmocka_unit_test(test_temporary_refused),
+		cmocka_unit_test(test_mechanism_below),
 		cmocka_unit_test(test_siblings),
 		cmocka_unit_test(test_many_projects),
 		value_test(test_value_sizes),

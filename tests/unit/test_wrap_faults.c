@@ -254,7 +254,8 @@ static enum kt_err do_temporary(void)
 {
 	CLEANUP(wrap_key_freep) struct wrap_key *key = NULL;
 
-	return wrap_key_temporary_project(token, KT_WRAP_AES_KW, &key);
+	return wrap_key_temporary_project(token, KT_WRAP_AES_KW, KT_WRAP_AES_KW,
+					  &key);
 }
 
 static enum kt_err do_seal(void)

@@ -54,7 +54,7 @@ int vault_fixture_stop(void **state)
 int vault_fixture_setup(void **state)
 {
 	struct vault_fixture *f = *state;
-	struct kt_init_options options = {.recovery_wraps = true};
+	struct kt_init_options options = {.recovery_wraps = KT_RECOVERY_ON};
 	struct kt_status status;
 	struct kt_project project;
 
