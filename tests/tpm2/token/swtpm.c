@@ -54,17 +54,14 @@ void swtpm_start(struct swtpm *tpm)
 {
 	posix_spawn_file_actions_t quiet;
 	char state[96], server[160], control[160], path[96], ctrl[96];
-	const char *argv[] = {"swtpm",
-			      "socket",
-			      "--tpm2",
-			      "--tpmstate",
-			      state,
-			      "--server",
-			      server,
-			      "--ctrl",
-			      control,
-			      "--flags",
-			      "not-need-init,startup-clear",
+	/* It dies with a test that crashes. */
+	const char *argv[] = {"setpriv",    "--pdeathsig",
+			      "KILL",       "swtpm",
+			      "socket",     "--tpm2",
+			      "--tpmstate", state,
+			      "--server",   server,
+			      "--ctrl",     control,
+			      "--flags",    "not-need-init,startup-clear",
 			      NULL};
 
 	snprintf(state, sizeof(state), "dir=%s/tpm", tpm->dir);
@@ -78,7 +75,7 @@ void swtpm_start(struct swtpm *tpm)
 	posix_spawn_file_actions_addopen(&quiet, STDOUT_FILENO, "/dev/null",
 					 O_WRONLY, 0);
 	posix_spawn_file_actions_adddup2(&quiet, STDOUT_FILENO, STDERR_FILENO);
-	assert_int_equal(posix_spawnp(&tpm->pid, "swtpm", &quiet, NULL,
+	assert_int_equal(posix_spawnp(&tpm->pid, "setpriv", &quiet, NULL,
 				      (char **)argv, environ),
 			 0);
 	posix_spawn_file_actions_destroy(&quiet);
