@@ -184,11 +184,11 @@ static CK_RV read_manufacturer(struct tpm *tpm, char ret[5])
 
 	RV_TRY(caps_property(tpm, TPM2_PT_MANUFACTURER, &value));
 	be32_put(letters, value);
-	for (size_t i = 0; i < sizeof(letters); i++)
-		ret[i] = letters[i] >= 0x20 && letters[i] < 0x7f
-				 ? (char)letters[i]
-				 : '\0';
-	ret[4] = '\0';
+	memset(ret, 0, sizeof(letters) + 1);
+	for (size_t i = 0; i < sizeof(letters); i++) {
+		if (letters[i] >= 0x20 && letters[i] < 0x7f)
+			ret[i] = (char)letters[i];
+	}
 	return CKR_OK;
 }
 

@@ -90,7 +90,8 @@ static enum kt_err publish_token(struct round *r, uint32_t token)
 
 static enum kt_err make_place(struct round *r)
 {
-	const struct kt_init_options options = {.recovery_wraps = KT_RECOVERY_ON};
+	const struct kt_init_options options = {.recovery_wraps =
+							KT_RECOVERY_ON};
 	struct kt_status status;
 	struct kt_project project;
 
