@@ -178,6 +178,8 @@ static void deleting_a_project_takes_all(void **state)
 	assert_int_equal(kt_project_delete(f->vault, "web"), KT_ERR_NOT_FOUND);
 	assert_int_equal(get(f->vault, "web", "A", 0), KT_ERR_NOT_FOUND);
 	assert_int_equal(kt_vault_authorize(f->vault, &token), KT_ERR_DENIED);
+	kt_vault_close(f->vault);
+	ok(kt_vault_open(&f->params, &f->vault));
 	expect(f->vault, "mail", "A", 0, "kept", 4);
 	ok(kt_project_create(f->vault, "web", &project));
 	assert_int_equal(kt_project_create(f->vault, "web", &project),
