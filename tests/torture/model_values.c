@@ -96,7 +96,7 @@ static enum kt_err each_verified(void *arg, const struct kt_verification *v)
 
 static bool compare_project(struct run *r, int project)
 {
-	char why[512], name[8];
+	char why[512], name[16];
 
 	if (!r->model.project[project].there)
 		return true;
