@@ -8,6 +8,7 @@
 #include "hsm/template.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -276,7 +277,8 @@ void template_fill(struct template *t, enum kt_key_role role, enum key_use use,
 
 void template_fill_public(struct template *t, enum kt_key_role role)
 {
-	assert(role == public_half.role);
+	if (role != public_half.role)
+		abort();
 	fill(t, &public_half, KT_WRAP_NONE);
 }
 

@@ -37,7 +37,7 @@ void time_format(int64_t time, char ret[TIME_TEXT_LEN + 1])
 		snprintf(ret, TIME_TEXT_LEN + 1, "-");
 }
 
-void duration_format(int64_t seconds, char ret[24])
+void duration_format(int64_t seconds, char ret[DURATION_TEXT_LEN + 1])
 {
 	static const struct {
 		int64_t seconds;
@@ -47,6 +47,6 @@ void duration_format(int64_t seconds, char ret[24])
 
 	while (i < 3 && seconds < units[i].seconds)
 		i++;
-	snprintf(ret, 24, "%lld %s", (long long)(seconds / units[i].seconds),
-		 units[i].name);
+	snprintf(ret, DURATION_TEXT_LEN + 1, "%lld %s",
+		 (long long)(seconds / units[i].seconds), units[i].name);
 }

@@ -18,7 +18,9 @@ int64_t clock_monotonic_us(void);
 /* "2026-01-31T08:05:00Z"; "-" for 0. */
 void time_format(int64_t time, char ret[TIME_TEXT_LEN + 1]);
 
+#define DURATION_TEXT_LEN 24
+
 /* "3 d", "2 h", "45 s": the largest unit, for people. */
-void duration_format(int64_t seconds, char ret[24]);
+void duration_format(int64_t seconds, char ret[DURATION_TEXT_LEN + 1]);
 
 #endif

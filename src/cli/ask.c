@@ -257,7 +257,8 @@ static enum kt_err ask_once(const char *prompt, size_t max,
 	TRY(terminal_hush(&terminal));
 	TRY(fd_write_all(terminal.fd, prompt, strlen(prompt)));
 	err = read_secret(terminal.fd, &room);
-	(void)write(terminal.fd, "\n", 1);
+	if (write(terminal.fd, "\n", 1) != 1 && err == KT_OK)
+		err = err_errno("terminal");
 	TRY(err);
 	*ret = room;
 	room = (struct kt_secret){0};

@@ -56,7 +56,7 @@ enum kt_err rotate_ask(struct cli *cli, const struct rotate_target *target,
 		       const struct kt_rotate_options *options)
 {
 	struct kt_rotation_plan p;
-	char what[SUMMARY_SUBJECT_MAX], grace[24];
+	char what[SUMMARY_SUBJECT_MAX], grace[DURATION_TEXT_LEN + 1];
 
 	TRY(plan(cli, target, options, &p));
 	summary_subject(p.kind, p.project, what);

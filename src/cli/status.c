@@ -67,7 +67,7 @@ static const struct column master_columns[] = {
 
 /* What people read instead: times as an age, findings counted. */
 struct short_row {
-	char age[24];
+	char age[DURATION_TEXT_LEN + 1];
 	char gate[512];
 };
 

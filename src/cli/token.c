@@ -246,7 +246,7 @@ static enum kt_err attest_run(struct cli *cli, const void *opts,
 {
 	const struct attest_options *o = opts;
 	struct kt_vault *vault;
-	struct named_key key;
+	struct named_key key = {0};
 	struct nonce nonce;
 
 	TRY(cli_operator_only(cli));

@@ -83,7 +83,7 @@ static enum kt_err rotation(struct doctor *d, struct finding *ret)
 {
 	struct rotation_row row;
 	char id[KT_ID_TEXT_LEN + 1];
-	char age[24];
+	char age[DURATION_TEXT_LEN + 1];
 	enum kt_err err = rotation_current(d->vault, &row);
 
 	if (err == KT_ERR_NOT_FOUND)

@@ -98,7 +98,7 @@ static void durations_have_a_unit(void **state)
 static void times_are_rfc_3339(void **state)
 {
 	char text[TIME_TEXT_LEN + 1];
-	char span[24];
+	char span[DURATION_TEXT_LEN + 1];
 
 	(void)state;
 	time_format(1769846700, text);
