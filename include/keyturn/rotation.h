@@ -119,8 +119,8 @@ enum kt_err kt_rotation_start(struct kt_vault *vault,
 			      struct kt_rotation *ret);
 
 /* Goes on with an interrupted rotation, rollback or contraction.
- * KT_ERR_CONFLICT when it is not interrupted, KT_ERR_BUSY while its process
- * lives. */
+ * KT_ERR_CONFLICT when it is not interrupted but in its grace time or at its
+ * end, KT_ERR_BUSY while its process lives. */
 enum kt_err kt_rotation_resume(struct kt_vault *vault, const struct kt_id *id,
 			       const struct kt_rotate_options *options,
 			       const struct kt_progress *progress,

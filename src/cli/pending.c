@@ -19,13 +19,15 @@ static bool is_unfinished(const struct kt_rotation *r)
 	return r->contracted == 0 && r->rolled_back == 0;
 }
 
-/* Only the grace time is waited for, which there is none of after a
- * compromise; in every other phase of an unfinished rotation some process
- * works, or should. */
+/* Only the grace time is waited for, where there is one, and there is none
+ * after a compromise; in every other phase of an unfinished rotation some
+ * process works, or should. */
 static bool is_resumable(const struct kt_rotation *r)
 {
-	return is_unfinished(r) && (r->phase != KT_ROTATION_DRAINING ||
-				    r->leg[0].old_key.compromised != 0);
+	bool waits = r->phase == KT_ROTATION_DRAINING && r->grace != 0 &&
+		     r->leg[0].old_key.compromised == 0;
+
+	return is_unfinished(r) && !waits;
 }
 
 static bool is_reversible(const struct kt_rotation *r)

@@ -130,13 +130,20 @@ static enum kt_err take_over(struct rotation_run *run, const struct kt_id *id,
 	return store_commit(&tx);
 }
 
+/* A grace time is given to be in. Without one a rotation that is draining was
+ * cut off on its way to the end. */
+static bool was_given_time(const struct rotation_run *run)
+{
+	return run->row.grace != 0 && run->leg[0].old_key.compromised == 0;
+}
+
 static enum kt_err count_resume(struct rotation_run *run)
 {
 	enum rotation_action next = run_next(run);
 	char id[KT_ID_TEXT_LEN + 1];
 
 	if (next == DO_NOTHING || next == DO_WAIT ||
-	    (next == DO_DEACTIVATE && run->leg[0].old_key.compromised == 0))
+	    (next == DO_DEACTIVATE && was_given_time(run)))
 		return err_raise(
 			KT_ERR_CONFLICT,
 			"the rotation is %s: nothing to resume",

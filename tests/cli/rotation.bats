@@ -118,6 +118,22 @@ rotate_and_interrupt() {
 	run_fails 3 keyturn master resume
 }
 
+@test "I7: without a grace time a rotation is resumed behind its cut-over, too" {
+	KEYTURN_CRASH=old-key.retired:1:KILL run -137 keyturn master rotate \
+		--yes --grace 0
+	run_ok keyturn rotation show last
+	assert_line --regexp '^Phase +draining$'
+	values_are_whole
+	run_ok keyturn master resume
+	values_are_whole
+	run_ok keyturn rotation show last
+	assert_line --regexp '^Phase +contracted$'
+	# what was given a time is not interrupted in it
+	run_ok keyturn master rotate --yes --grace 1h
+	run_fails 3 keyturn master resume
+	run_ok keyturn master rollback --yes
+}
+
 @test "I12: what is written during a rotation is covered by it" {
 	assert_equal "$(rotate_and_interrupt master rotate --yes --grace 0)" 130
 	secret_put web/LATE 'written while rotating'

@@ -188,8 +188,9 @@ enum kt_err predict_resume(struct model *m, int slot)
 
 	if (!rotation->known)
 		return KT_ERR_NOT_FOUND;
-	if (!rotation->unfinished || (rotation->phase == KT_ROTATION_DRAINING &&
-				      !old_key(m, slot)->compromised))
+	if (!rotation->unfinished ||
+	    (rotation->phase == KT_ROTATION_DRAINING && rotation->grace &&
+	     !old_key(m, slot)->compromised))
 		return KT_ERR_CONFLICT;
 	return run_on(m, slot, false);
 }

@@ -138,8 +138,10 @@ recover() {
 	before=$(phase)
 	[ -n "$before" ] || return 0
 	case $way:$before in
-	rollback:contracting | resume:draining | resume:rolling-back)
-		[ "$before" = draining ] && way=rollback || way=resume
+	rollback:contracting) way=resume ;;
+	resume:draining) # in a grace time, where it has one
+		[ "$(sql 'SELECT max(grace) FROM rotations')" = 0 ] ||
+			way=rollback
 		;;
 	esac
 	quietly keyturn rotation "$way" --yes --quiet || {

@@ -22,6 +22,7 @@ static enum kt_rotation_phase phase_of(int letter)
 	case 's':
 		return KT_ROTATION_STAGING;
 	case 'd':
+	case 'e':
 		return KT_ROTATION_DRAINING;
 	case 'c':
 		return KT_ROTATION_CONTRACTING;
@@ -34,8 +35,8 @@ static enum kt_rotation_phase phase_of(int letter)
 	}
 }
 
-/* s staging, d draining, c contracting, b rolling back; f finished, r rolled
- * back. The position is kept in resumed. */
+/* s staging, d draining, e the same without a grace time, c contracting, b
+ * rolling back; f finished, r rolled back. The position is kept in resumed. */
 static struct kt_rotation play(size_t position)
 {
 	char letter = listed[position];
@@ -51,6 +52,7 @@ static struct kt_rotation play(size_t position)
 		snprintf(r.project, sizeof(r.project), "payments");
 	snprintf(r.operator_name, sizeof(r.operator_name), "alice@host");
 	r.phase = phase_of(phase);
+	r.grace = phase == 'e' ? 0 : 3600;
 	r.activated = phase == 's' ? 0 : 2000;
 	r.contracting = phase == 'c' || phase == 'f' ? 3000 : 0;
 	r.contracted = phase == 'f' ? 4000 : 0;
@@ -125,6 +127,7 @@ static void the_newest_that_fits(void **state)
 		{"", NONE, NONE, NONE}, {"fr", NONE, NONE, NONE},
 		{"s", 0, 0, NONE},      {"fs", 1, 1, NONE},
 		{"d", NONE, 0, 0},      {"dD", NONE, 0, 0},
+		{"e", 0, 0, 0},         {"dE", 1, 0, 0},
 		{"c", 0, NONE, 0},      {"b", 0, 0, NONE},
 		{"sD", 0, 0, 1},        {"Ds", 1, 0, 0},
 		{"dC", 1, 0, 0},        {"fdbC", 2, 1, 1},
