@@ -110,9 +110,10 @@ static bool worker_runs(const struct worker *w)
 	return w->child.pid > 0;
 }
 
+/* One that died is not: the next one in its place begins anew. */
 static bool worker_spent(const struct worker *w)
 {
-	return w->keys >= KEYS_PER_WORKER;
+	return worker_runs(w) && w->keys >= KEYS_PER_WORKER;
 }
 
 static enum kt_err worker_start(struct rewrap *r, struct worker *w)
@@ -262,13 +263,20 @@ static size_t piece_size(const struct rewrap *r)
 	return pace_piece(&r->pace, oldest->batch->count);
 }
 
+/* Its owner is to hear of it before the batches behind it are tried: with a
+ * token that is gone or busy each of them would wait as long. */
+static bool oldest_failed(const struct rewrap *r)
+{
+	return r->pieces.entries[r->pieces.first].outcome.err != KT_OK;
+}
+
 static void dispatch(struct rewrap *r)
 {
 	struct piece *piece;
 	struct worker *w;
 
 	while (r->stop.err == KT_OK && r->pieces.count > 0 &&
-	       (w = worker_choose(r)) != NULL &&
+	       !oldest_failed(r) && (w = worker_choose(r)) != NULL &&
 	       (piece = pieces_next(&r->pieces, piece_size(r))) != NULL) {
 		give(r, w, piece);
 		serve(r, w);

@@ -317,23 +317,24 @@ static enum kt_err collect(struct pipe *pipe)
 	return KT_OK;
 }
 
-/* When asked to stop, no more is read; what the workers have is committed. */
+/* When asked to stop, no more is read; what the workers have is committed. Who
+ * says so once is not asked again: the rows that were not read would pass for
+ * done. */
 enum kt_err sweep_run(struct sweep *sweep)
 {
 	CLEANUP(pipe_done) struct pipe pipe = {0};
-	enum kt_err stopped = KT_OK;
+	struct err_saved stopped = {.err = KT_OK};
 
 	TRY(pipe_init(sweep, &pipe));
 	for (;;) {
-		if (stopped == KT_OK) {
-			stopped = run_check_stop(sweep->run);
-			if (stopped != KT_OK)
-				pipe.at_end = true;
-		}
+		if (stopped.err == KT_OK)
+			err_save(run_check_stop(sweep->run), &stopped);
+		if (stopped.err != KT_OK)
+			pipe.at_end = true;
 		TRY(feed(&pipe));
 		if (pipe.filled == pipe.collected)
 			break;
 		TRY(collect(&pipe));
 	}
-	return stopped == KT_OK ? KT_OK : run_check_stop(sweep->run);
+	return err_restore(&stopped);
 }
