@@ -4,6 +4,7 @@
  */
 #include "core/doctor.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,20 +31,30 @@ static enum kt_err module_file(struct doctor *d, struct finding *ret)
 }
 
 /* "... 2.6" at the end of a library's description. */
-static bool version_of(const char *library, int *ret_major, int *ret_minor)
+static bool version_of(const char *library, long long *ret_major,
+		       long long *ret_minor)
 {
+	char number[2][12] = {"", ""};
 	size_t at = strlen(library);
 
 	while (at > 0 && strchr("0123456789.", library[at - 1]) != NULL)
 		at--;
-	return sscanf(library + at, "%d.%d", ret_major, ret_minor) == 2;
+	for (size_t i = 0; i < 2; i++) {
+		size_t len = strcspn(library + at, ".");
+
+		if (len >= sizeof(number[i]))
+			return false;
+		memcpy(number[i], library + at, len);
+		at += len + (library[at + len] == '.');
+	}
+	return text_read_int(number[0], 0, INT_MAX, ret_major) &&
+	       text_read_int(number[1], 0, INT_MAX, ret_minor);
 }
 
 static enum kt_err library_version(struct doctor *d, struct finding *ret)
 {
 	struct kt_token_info info;
-	int major;
-	int minor;
+	long long major, minor;
 
 	TRY(token_info(d->vault->token, &info));
 	if (strstr(info.model, "SoftHSM") == NULL &&
