@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/text.h"
+#include "core/progress.h"
 #include "core/rotation.h"
 
 static_assert(KT_BATCH_MAX <= REWRAP_ITEMS_MAX &&
@@ -102,16 +103,12 @@ enum kt_err run_stamp(struct rotation_run *run, enum rotation_event event)
 void run_report(const struct rotation_run *run, const char *step, int64_t done,
 		int64_t total)
 {
-	if (run->progress.report != NULL)
-		run->progress.report(run->progress.arg, step, done, total);
+	progress_report(&run->progress, step, done, total);
 }
 
 enum kt_err run_check_stop(const struct rotation_run *run)
 {
-	if (run->progress.stop == NULL ||
-	    !run->progress.stop(run->progress.arg))
-		return KT_OK;
-	return err_raise(KT_ERR_INTERRUPTED, "stopped at a batch edge");
+	return progress_check_stop(&run->progress);
 }
 
 static enum kt_err wait_for_grace(struct rotation_run *run)
