@@ -34,6 +34,10 @@ struct text_counted {
 
 struct text_counted text_counted(int64_t n, const char *one, const char *many);
 
+/* How many bytes of the text fit into a line of this width, broken at a blank;
+ * a word that is longer stays whole. */
+size_t text_fold(const char *text, size_t width);
+
 /* A whole decimal number within [min, max]. */
 enum kt_err text_to_int(const char *text, long long min, long long max,
 			const char *what, long long *ret);

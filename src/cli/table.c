@@ -14,8 +14,10 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/text.h"
 
 #define CELL_MAX 64
+#define FOLD_WIDTH 50
 
 /* What a cell holds: text (NULL: none), or a number or boolean of the row. */
 struct cell {
@@ -56,6 +58,7 @@ static void read_cell(const struct column *column, const void *row,
 	*cell = (struct cell){0};
 	switch (column->type) {
 	case COLUMN_CHARS:
+	case COLUMN_WORDS:
 		cell->text = at;
 		return;
 	case COLUMN_TEXT:
@@ -173,7 +176,8 @@ static enum kt_err add_columns(struct table *table)
 				    ? SCOLS_FL_RIGHT
 				    : 0;
 
-		if (scols_table_new_column(table->text, table->columns[i].title,
+		if (table->columns[i].title != NULL &&
+		    scols_table_new_column(table->text, table->columns[i].title,
 					   0, flags) == NULL)
 			return err_memory();
 	}
@@ -218,6 +222,7 @@ enum kt_err table_add(struct table *table, const void *row)
 {
 	struct libscols_line *line;
 	struct cell cell;
+	size_t at = 0;
 
 	if (table->text == NULL)
 		return add_json(table, row);
@@ -225,8 +230,10 @@ enum kt_err table_add(struct table *table, const void *row)
 	if (line == NULL)
 		return err_memory();
 	for (size_t i = 0; i < table->count; i++) {
+		if (table->columns[i].title == NULL)
+			continue;
 		read_cell(&table->columns[i], row, &cell);
-		if (scols_line_set_data(line, i, shown(&cell)) != 0)
+		if (scols_line_set_data(line, at++, shown(&cell)) != 0)
 			return err_memory();
 	}
 	return KT_OK;
@@ -341,6 +348,26 @@ static enum kt_err add_line(struct screen *screen, const char *label,
 	return KT_OK;
 }
 
+/* In lines that a terminal need not break: an attribute list is long. */
+static enum kt_err add_words(struct screen *screen, const char *label,
+			     const char *words)
+{
+	size_t len;
+
+	do {
+		CLEANUP(freep) char *line = NULL;
+
+		len = text_fold(words, FOLD_WIDTH);
+		line = strndup(words, len);
+		if (line == NULL)
+			return err_memory();
+		TRY(add_line(screen, label, line));
+		label = "";
+		words += len + strspn(words + len, " ");
+	} while (*words != '\0');
+	return KT_OK;
+}
+
 /* A heading once, when another section begins. */
 static enum kt_err begin_section(struct screen *screen, const char *name,
 				 const char *heading)
@@ -362,7 +389,10 @@ static enum kt_err add_text(struct screen *screen, bool indented,
 		snprintf(label, sizeof(label), "%s%s", indented ? "  " : "",
 			 columns[i].title);
 		read_cell(&columns[i], row, &cell);
-		TRY(add_line(screen, label, shown(&cell)));
+		if (columns[i].type == COLUMN_WORDS)
+			TRY(add_words(screen, label, shown(&cell)));
+		else
+			TRY(add_line(screen, label, shown(&cell)));
 	}
 	return KT_OK;
 }

@@ -24,6 +24,7 @@
 
 enum column_type {
 	COLUMN_CHARS, /* char[]: the text itself is in the row */
+	COLUMN_WORDS, /* the same, folded between its words on a screen */
 	COLUMN_TEXT,  /* const char *; NULL is "-" and null */
 	COLUMN_INT,   /* int64_t */
 	COLUMN_BOOL,  /* bool: yes and no, true and false */
@@ -35,7 +36,8 @@ enum column_type {
 
 struct column {
 	const char *name;  /* member of the JSON object: "old_version" */
-	const char *title; /* heading, or label of a screen */
+	const char *title; /* heading, or label of a screen; NULL in a table:
+			    * in JSON alone, for a line to stay a line */
 	enum column_type type;
 	size_t offset;
 	const char *(*word)(const void *row); /* static text, or NULL */
