@@ -85,3 +85,15 @@ fits() {
 	run_fails 2 keyturn master rotate --grace 36h </dev/null
 	assert_line --partial 'stays open for 36 h'
 }
+
+@test "completion knows what help is asked for, and which keys there are" {
+	run_ok keyturn __complete -- help mas
+	assert_output --regexp $'^master\t'
+	run_ok keyturn __complete -- help master rot
+	assert_output --regexp $'^rotate\t'
+	run_ok keyturn __complete -- master rotate --jobs ''
+	assert_output --regexp $'^auto\t'
+	run_ok keyturn __complete -- token attest r
+	assert_line --regexp $'^recovery\t'
+	assert_line --regexp $'^row-mac\t'
+}
