@@ -88,9 +88,10 @@ static enum kt_err bench_run(struct cli *cli, const void *opts,
 	TRY(table_print(table));
 	seconds_format(forecast.seconds, time, sizeof(time));
 	cli_say(cli,
-		"A rotation of the master key, %lld rows with %d workers: "
-		"about %s to the cut-over.",
-		(long long)forecast.rows, forecast.jobs, time);
+		"A rotation of the master key, %s with %s: about %s to the "
+		"cut-over.",
+		text_counted(forecast.rows, "row", "rows").text,
+		text_counted(forecast.jobs, "worker", "workers").text, time);
 	return KT_OK;
 }
 
