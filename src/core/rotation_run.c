@@ -33,12 +33,17 @@ enum kt_err rotation_options(const struct kt_rotate_options *options,
 	if (o->jobs < 0 || o->jobs > JOBS_MAX)
 		return err_raise(KT_ERR_USAGE, "%d jobs: not between 1 and %d",
 				 o->jobs, JOBS_MAX);
+	if (o->sessions < 0 || o->sessions > JOBS_MAX)
+		return err_raise(KT_ERR_USAGE,
+				 "%d sessions: not between 1 and %d",
+				 o->sessions, JOBS_MAX);
 	if (o->grace < 0)
 		return err_raise(KT_ERR_USAGE, "negative grace time");
 	run->batch_size = o->batch_size > 0 ? o->batch_size : BATCH_DEFAULT;
 	run->skip_quarantined = o->skip_quarantined;
 	run->jobs = o->jobs > 0 ? o->jobs : processors();
 	run->jobs_max = o->jobs > 0 ? o->jobs : JOBS_AUTO_MAX;
+	run->sessions = o->sessions;
 	return KT_OK;
 }
 
