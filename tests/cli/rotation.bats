@@ -4,23 +4,8 @@
 
 load helper
 
-seed() {
-	local project
-	seq 1 40 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
-	seq 1 30 | sed 's/.*/KEY_&="value & of api"/' >"$PLACE/api.env"
-	for project in web api; do
-		keyturn project create "$project"
-		keyturn secret import "$project" "$PLACE/$project.env"
-	done
-}
-
 setup() {
-	vault_setup seed
-}
-
-values_are_whole() {
-	run_ok keyturn secret verify web "$PLACE/web.env"
-	run_ok keyturn secret verify api "$PLACE/api.env"
+	vault_setup projects_new web 40 api 30
 }
 
 # Everything of a table, one row a line, blobs in hexadecimal.
@@ -69,9 +54,9 @@ rotate_and_interrupt() {
 	local versions
 	versions=$(dump versions | sha256sum)
 	run_ok keyturn master rotate --yes --grace 0
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn project rotate web --yes --no-token
-	values_are_whole
+	values_are_whole web api
 	assert_equal "$(dump versions | sha256sum)" "$versions"
 	run_ok keyturn audit verify
 }
@@ -83,7 +68,7 @@ rotate_and_interrupt() {
 	assert_not_equal "$(dump wraps | sha256sum)" "$wraps"
 	run_ok keyturn master rollback --yes
 	assert_equal "$(dump wraps | sha256sum)" "$wraps"
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master list
 	assert_line --regexp '^ *1 +master +active'
 	assert_line --regexp '^ *2 +master +deactivated'
@@ -100,7 +85,7 @@ rotate_and_interrupt() {
 	assert_equal "$(rotate_and_interrupt master rotate --yes)" 130
 	run_ok keyturn master rollback --yes
 	assert_equal "$(dump wraps | sha256sum)" "$wraps"
-	values_are_whole
+	values_are_whole web api
 }
 
 @test "I7: Ctrl-C ends at a batch edge with 130, and resume goes on" {
@@ -109,9 +94,9 @@ rotate_and_interrupt() {
 	assert_output --partial 'resume'
 	# the edge of a batch of one row, not the end of all 72
 	[ "$(sql 'SELECT sum(rows_rewrapped) FROM legs')" -lt 20 ]
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master resume
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn rotation show last
 	assert_output --partial contracted
 	assert_line --regexp 'Resumed +1$'
@@ -123,9 +108,9 @@ rotate_and_interrupt() {
 		--yes --grace 0
 	run_ok keyturn rotation show last
 	assert_line --regexp '^Phase +draining$'
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master resume
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn rotation show last
 	assert_line --regexp '^Phase +contracted$'
 	# what was given a time is not interrupted in it
@@ -164,7 +149,7 @@ rotate_and_interrupt() {
 	assert_output --regexp '20[0-9]{2}-[0-9]{2}-[0-9]{2}T'
 	run_fails 5 keyturn project rotate web --yes
 	assert_output --partial alice@there
-	values_are_whole
+	values_are_whole web api
 }
 
 @test "I9: while its process lives, a rotation cannot be resumed by another" {
@@ -175,7 +160,7 @@ rotate_and_interrupt() {
 	assert_equal "$status" 5
 	assert_output --partial alice@there
 	wait "$pid"
-	values_are_whole
+	values_are_whole web api
 }
 
 @test "the grace time keeps the way back open, finish ends it" {
@@ -189,7 +174,7 @@ rotate_and_interrupt() {
 	run_fails 5 keyturn master rollback --yes ||
 		run_fails 3 keyturn master rollback --yes
 	run_ok keyturn master destroy 1 --confirm 1
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master list
 	assert_line --regexp '^ *1 +master +destroyed'
 	run_ok keyturn rotation show last
@@ -208,12 +193,12 @@ rotate_and_interrupt() {
 @test "a project rotates while the master drains, and both end well" {
 	run_ok keyturn master rotate --yes --grace 1h
 	run_ok keyturn project rotate web --yes --no-token
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master rollback --yes
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn project rotate api --yes --no-token
 	run_ok keyturn master rotate --yes --grace 0
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn doctor
 }
 
