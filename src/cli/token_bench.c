@@ -6,7 +6,6 @@
 #include <keyturn/bench.h>
 #include <keyturn/rotation.h>
 
-#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/table.h"
 
