@@ -25,7 +25,7 @@ struct rotate_flags {
 	 "rows in one transaction, 1 to 10000 (default 1000)",                 \
 	 .min = 1, .max = KT_BATCH_MAX},                                              \
 	{"jobs", 0, OPT_INT, offsetof(type, member.jobs), "N",                 \
-	 "worker processes, 1 to 64 (default auto: as many as pay)",           \
+	 "calls at the token at once, 1 to 64 (default auto: what pays)",      \
 	 .min = 1, .max = KT_JOBS_MAX, .word = "auto"}
 
 #define ROTATE_SKIP_OPTION(type, member)                                       \
@@ -35,7 +35,7 @@ struct rotate_flags {
 
 #define ROTATE_OPTIONS(type, member, grace_default)                            \
 	{"dry-run", 'n', OPT_FLAG, offsetof(type, member.dry_run), NULL,       \
-	 "prove every row on the token, change nothing"},                      \
+	 "try every row on the token, change nothing"},                      \
 	ROTATE_PACE_OPTIONS(type, member),                                     \
 	ROTATE_SKIP_OPTION(type, member),                                      \
 	{"reason", 0, OPT_TEXT, offsetof(type, member.reason), "TEXT",         \

@@ -6,6 +6,7 @@
 #include <keyturn/bench.h>
 #include <keyturn/rotation.h>
 
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/table.h"
 
@@ -15,10 +16,10 @@ struct bench_options {
 
 static const struct option_def bench_option[] = {
 	{"jobs", 0, OPT_INT, offsetof(struct bench_options, jobs), "N",
-	 "worker processes, 1 to 64 (default auto: as many as pay)", .min = 1,
-	 .max = KT_JOBS_MAX, .word = "auto"},
+	 "calls at the token at once, 1 to 64 (default auto: what pays)",
+	 .min = 1, .max = KT_JOBS_MAX, .word = "auto"},
 	{"seconds", 0, OPT_INT, offsetof(struct bench_options, seconds), "N",
-	 "time for each number of workers, 1 to 600 (default 1)", .min = 1,
+	 "time for each number of jobs, 1 to 600 (default 1)", .min = 1,
 	 .max = 600},
 };
 
@@ -76,20 +77,24 @@ static enum kt_err bench_run(struct cli *cli, const void *opts,
 		.jobs = (int)(o->jobs == OPT_WORD ? 0 : o->jobs),
 		.milliseconds = 1000 * o->seconds,
 	};
+	const struct config *config;
 	struct kt_forecast forecast;
 	struct kt_vault *vault;
 	char time[48];
 
 	(void)args;
+	TRY(cli_config(cli, &config));
+	options.sessions = (int)config->rotation.sessions;
 	TRY(cli_vault(cli, &vault));
 	TRY(table_new(cli, bench_columns, COLUMNS(bench_columns), &table));
 	TRY(kt_token_bench(vault, &options, add_bench, table, &forecast));
 	TRY(table_print(table));
 	seconds_format(forecast.seconds, time, sizeof(time));
 	cli_say(cli,
-		"A rotation of the master key, %lld rows with %d workers: "
-		"about %s to the cut-over.",
-		(long long)forecast.rows, forecast.jobs, time);
+		"A rotation of the master key, %s with %s: about %s to the "
+		"cut-over.",
+		text_counted(forecast.rows, "row", "rows").text,
+		text_counted(forecast.jobs, "job", "jobs").text, time);
 	return KT_OK;
 }
 

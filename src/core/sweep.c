@@ -20,6 +20,7 @@ struct pipe {
 	size_t filled, collected; /* counts; modulo depth is the slot */
 	struct kt_id after;       /* where reading goes on */
 	bool at_end;
+	int64_t chosen; /* rows that were looked at, which to prove */
 };
 
 static void batch_done(struct sweep_batch *batch)
@@ -50,7 +51,7 @@ static enum kt_err batch_init(struct sweep_batch *batch, size_t size)
 }
 
 /* For a few rows it is not worth starting a process, however slow the token. */
-static unsigned processes_for(const struct sweep *sweep)
+static unsigned jobs_for(const struct sweep *sweep)
 {
 	if (sweep->total <= sweep->run->batch_size &&
 	    sweep->total <= ROWS_ALONE)
@@ -99,12 +100,13 @@ static enum kt_err start_workers(struct pipe *pipe)
 		.token = vault->token,
 		.token_params = &vault->token_params,
 		.worker = vault->params.worker,
-		.processes = processes_for(sweep),
+		.jobs = jobs_for(sweep),
+		.sessions = (unsigned)sweep->run->sessions,
 	};
 	enum kt_err err;
 
-	if (params.processes > 0)
-		params.processes_max = (unsigned)sweep->run->jobs_max;
+	if (params.jobs > 0)
+		params.jobs_max = (unsigned)sweep->run->jobs_max;
 	TRY(sweep_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
 	if (sweep->op == REWRAP_TRY) {
 		params.new_key = params.old_key;
@@ -262,6 +264,14 @@ static enum kt_err read_rows(struct pipe *pipe, struct sweep_batch *batch,
 	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
 }
 
+/* Counted over the sweep, so that it does not matter how it is cut. */
+static void choose_proven(struct pipe *pipe, struct sweep_batch *batch)
+{
+	for (size_t i = 0; i < batch->rewrap.count; i++)
+		batch->rewrap.items[i].proven =
+			pipe->chosen++ % pipe->sweep->proven_in == 0;
+}
+
 /* Reads the next batch, all of it in one view of the database. */
 static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
 {
@@ -275,6 +285,8 @@ static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
 	TRY(store_begin(sweep->run->vault->store, STORE_READ, &tx));
 	TRY(read_changes(sweep, &batch->changes));
 	TRY(read_rows(pipe, batch, &read));
+	if (sweep->op == REWRAP_TRY)
+		choose_proven(pipe, batch);
 	CRASH_POINT("sweep.read");
 	pipe->at_end = read < (size_t)sweep->run->batch_size;
 	return KT_OK;
