@@ -6,9 +6,7 @@
  */
 #include "cli/config.h"
 
-#include <assert.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +14,7 @@
 #include <unistd.h>
 
 #include <cyaml/cyaml.h>
+#include <keyturn/rotation.h>
 
 #include "base/file.h"
 #include "base/secret.h"
@@ -37,7 +36,7 @@ struct pin_node {
 };
 
 struct rotation_node {
-	char *batch_size, *jobs, *grace, *lease;
+	char *batch_size, *jobs, *sessions, *grace, *lease;
 };
 
 struct node {
@@ -64,8 +63,10 @@ static const cyaml_schema_field_t pin_fields[] = {
 static const cyaml_schema_field_t rotation_fields[] = {
 	TEXT_FIELD("batch-size", struct rotation_node, batch_size),
 	TEXT_FIELD("jobs", struct rotation_node, jobs),
+	TEXT_FIELD("sessions", struct rotation_node, sessions),
 	TEXT_FIELD("grace", struct rotation_node, grace),
-	TEXT_FIELD("lease", struct rotation_node, lease), CYAML_FIELD_END};
+	TEXT_FIELD("lease", struct rotation_node, lease),
+	CYAML_FIELD_END};
 
 static const cyaml_schema_field_t fields[] = {
 	TEXT_FIELD("store", struct node, store),
@@ -283,7 +284,7 @@ static enum kt_err to_jobs(const char *text, int64_t *ret)
 {
 	if (text != NULL && strcmp(text, "auto") == 0)
 		return KT_OK;
-	return to_int(text, 64, ret);
+	return to_int(text, KT_JOBS_MAX, ret);
 }
 
 static enum kt_err to_duration(const char *text, int64_t *ret)
@@ -330,11 +331,13 @@ static enum kt_err convert(const struct config_source *source,
 	VALUE(to_path(node->pin.file, &ret->pin.file), "pin", "file");
 	VALUE(to_bool(node->pin.allow_environment, &ret->pin.allow_environment),
 	      "pin", "allow-environment");
-	VALUE(to_int(node->rotation.batch_size, 10000,
+	VALUE(to_int(node->rotation.batch_size, KT_BATCH_MAX,
 		     &ret->rotation.batch_size),
 	      "rotation", "batch-size");
 	VALUE(to_jobs(node->rotation.jobs, &ret->rotation.jobs), "rotation",
 	      "jobs");
+	VALUE(to_jobs(node->rotation.sessions, &ret->rotation.sessions),
+	      "rotation", "sessions");
 	VALUE(to_duration(node->rotation.grace, &ret->rotation.grace),
 	      "rotation", "grace");
 	VALUE(to_lease(node->rotation.lease, &ret->rotation.lease), "rotation",

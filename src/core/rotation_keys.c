@@ -8,6 +8,7 @@
 #include "base/crash.h"
 #include "base/text.h"
 #include "core/access.h"
+#include "core/key_birth.h"
 
 /* A rotation keeps the mechanism. */
 static enum kt_wrap_mech leg_mech(const struct rotation_leg *leg)

@@ -51,7 +51,7 @@ static enum kt_err batch_init(struct sweep_batch *batch, size_t size)
 }
 
 /* For a few rows it is not worth starting a process, however slow the token. */
-static unsigned processes_for(const struct sweep *sweep)
+static unsigned jobs_for(const struct sweep *sweep)
 {
 	if (sweep->total <= sweep->run->batch_size &&
 	    sweep->total <= ROWS_ALONE)
@@ -100,12 +100,13 @@ static enum kt_err start_workers(struct pipe *pipe)
 		.token = vault->token,
 		.token_params = &vault->token_params,
 		.worker = vault->params.worker,
-		.processes = processes_for(sweep),
+		.jobs = jobs_for(sweep),
+		.sessions = (unsigned)sweep->run->sessions,
 	};
 	enum kt_err err;
 
-	if (params.processes > 0)
-		params.processes_max = (unsigned)sweep->run->jobs_max;
+	if (params.jobs > 0)
+		params.jobs_max = (unsigned)sweep->run->jobs_max;
 	TRY(sweep_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
 	if (sweep->op == REWRAP_TRY) {
 		params.new_key = params.old_key;
