@@ -20,9 +20,9 @@ enum kt_err crew_open(struct token *token, const struct rewrap_key *old_key,
 
 /* Does every item, by batch->sessions members where they can be had: a token
  * without a session for one of them is done without it, and none is tried
- * again; after KT_ERR_MEMORY the batch is done again by half as many. An error that is not an item's own ends the batch, KT_ERR_PIN before
- * others. Nobody is at work any more when it returns. Fills in sessions_had
- * and waits. */
+ * again; after KT_ERR_MEMORY the batch is done again by half as many. An error
+ * that is not an item's own ends the batch, KT_ERR_PIN before others. Nobody is
+ * at work any more when it returns. Fills in sessions_had and waits. */
 enum kt_err crew_batch(struct crew *crew, struct rewrap_batch *batch);
 
 void crew_close(struct crew *crew);

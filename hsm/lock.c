@@ -14,6 +14,7 @@
 #include <openssl/evp.h>
 
 #include "base/bytes.h"
+#include "base/process.h"
 #include "base/text.h"
 
 #define LOCK_WAIT_MS 60000
@@ -25,13 +26,29 @@ static const char *canonical(const char *module_path, char room[PATH_MAX])
 	return realpath(module_path, room) != NULL ? room : module_path;
 }
 
+/* "1: FLOCK ADVISORY WRITE 708 fe:01:2359 0 EOF"; 0: not a lock of flock(2). */
+static pid_t flock_pid(const char *line)
+{
+	char word[5][24];
+	long long pid;
+
+	for (size_t i = 0; i < 5; i++) {
+		if (!text_word(&line, word[i], sizeof(word[i])))
+			return 0;
+	}
+	if (strcmp(word[1], "FLOCK") != 0 ||
+	    !text_read_int(word[4], 1, INT_MAX, &pid))
+		return 0;
+	return (pid_t)pid;
+}
+
 /* The process that holds a lock on the file, by proc(5), "locks"; 0 when that
  * does not say: the lock may be held from another container. */
-static long holder_of(const char *path)
+static pid_t holder_of(const char *path)
 {
 	char line[256], file[64];
 	FILE *locks = fopen("/proc/locks", "re");
-	long holder = 0, pid;
+	pid_t holder = 0;
 	struct stat st;
 
 	if (locks == NULL)
@@ -42,44 +59,25 @@ static long holder_of(const char *path)
 		 minor(st.st_dev), (unsigned long long)st.st_ino);
 	while (holder == 0 && fgets(line, sizeof(line), locks) != NULL) {
 		/* those that wait stand behind an arrow */
-		if (strstr(line, file) != NULL && strstr(line, "->") == NULL &&
-		    sscanf(line, "%*s FLOCK %*s %*s %ld", &pid) == 1)
-			holder = pid;
+		if (strstr(line, file) != NULL && strstr(line, "->") == NULL)
+			holder = flock_pid(line);
 	}
 	fclose(locks);
 	return holder;
 }
 
-static bool is_stopped(long pid)
-{
-	char path[64], line[1024];
-	char state = '\0';
-	const char *name_end;
-	FILE *stat_file;
-
-	snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
-	stat_file = fopen(path, "re");
-	if (stat_file == NULL)
-		return false;
-	if (fgets(line, sizeof(line), stat_file) != NULL &&
-	    (name_end = strrchr(line, ')')) != NULL)
-		sscanf(name_end + 1, " %c", &state);
-	fclose(stat_file);
-	return state == 'T' || state == 't';
-}
-
 static enum kt_err name_holder(enum kt_err err, const char *path)
 {
-	long pid = holder_of(path);
+	pid_t pid = holder_of(path);
 
-	if (pid <= 0)
+	if (pid == 0)
 		return err;
-	if (is_stopped(pid))
+	if (process_is_stopped(pid))
 		return err_hint(err,
-				"process %ld has it and is stopped: 'kill "
-				"-CONT %ld' lets it go on",
+				"process %d has it and is stopped: 'kill "
+				"-CONT %d' lets it go on",
 				pid, pid);
-	return err_hint(err, "process %ld has it", pid);
+	return err_hint(err, "process %d has it", pid);
 }
 
 enum kt_err token_lock(const char *runtime_dir, const char *module_path,

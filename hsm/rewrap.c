@@ -152,9 +152,14 @@ static struct worker *worker_choose(struct rewrap *r)
 	return best;
 }
 
+/* Keys that a worker unwraps for it. */
 static size_t keys_in(const struct rewrap_batch *batch)
 {
-	return batch->op == REWRAP_TRY ? 2 * batch->count : batch->count;
+	size_t keys = batch->count;
+
+	for (size_t i = 0; batch->op == REWRAP_TRY && i < batch->count; i++)
+		keys += batch->items[i].proven;
+	return keys;
 }
 
 static size_t sessions_of(const struct rewrap *r, const struct worker *w)

@@ -31,12 +31,13 @@ struct rewrap_key {
 enum rewrap_op {
 	REWRAP_COPY,  /* in (under old) -> out (under new) */
 	REWRAP_PROVE, /* in (under old) and out (under new) hold one key */
-	REWRAP_TRY,   /* both, one after the other */
+	REWRAP_TRY,   /* copied and forgotten, and proven where asked */
 };
 
 struct rewrap_item {
 	struct kt_id subject; /* the caller's, not looked at */
 	struct blob in, out;
+	bool proven;      /* REWRAP_TRY: the copy is to be proven, too */
 	enum kt_err err;  /* KT_OK or KT_ERR_INTEGRITY */
 	char reason[128]; /* of err */
 };

@@ -110,6 +110,8 @@ enum kt_err worker_put_batch(struct wire *wire, uint64_t number,
 		wire_put_blob(wire, &batch->items[i].in);
 		if (batch->op == REWRAP_PROVE)
 			wire_put_blob(wire, &batch->items[i].out);
+		if (batch->op == REWRAP_TRY)
+			wire_put_u8(wire, batch->items[i].proven);
 	}
 	return wire_end(wire);
 }
@@ -120,6 +122,8 @@ static void get_items(struct wire *wire, struct rewrap_batch *batch)
 		wire_get_blob(wire, &batch->items[i].in);
 		if (batch->op == REWRAP_PROVE)
 			wire_get_blob(wire, &batch->items[i].out);
+		if (batch->op == REWRAP_TRY)
+			batch->items[i].proven = wire_get_bool(wire);
 	}
 }
 
@@ -294,6 +298,8 @@ static enum kt_err try_item(const struct work *work,
 	struct blob copy;
 
 	TRY(wrap_copy(work->old_key, work->new_key, &item->in, &copy));
+	if (!item->proven)
+		return KT_OK;
 	return wrap_prove(work->new_key, &copy, work->old_key, &item->in);
 }
 

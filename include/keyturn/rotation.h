@@ -101,8 +101,10 @@ enum kt_err kt_rotation_plan(struct kt_vault *vault, enum kt_rotation_kind kind,
 			     const struct kt_rotate_options *options,
 			     struct kt_rotation_plan *ret);
 
-/* All the token work with session keys; changes neither a database byte nor a
- * token object. KT_ERR_INTEGRITY when a row would fail; each() names it. */
+/* Unwraps every row and wraps it under a session key; opens a sample of these
+ * wraps and compares, and all of them when one fails. Changes neither a
+ * database byte nor a token object. KT_ERR_INTEGRITY when a row would fail;
+ * fault() names it. */
 enum kt_err kt_rotation_dry_run(struct kt_vault *vault,
 				enum kt_rotation_kind kind, const char *project,
 				const struct kt_rotate_options *options,

@@ -4,6 +4,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,8 +61,21 @@ struct text_counted text_counted(int64_t n, const char *one, const char *many)
 	return ret;
 }
 
-enum kt_err text_to_int(const char *text, long long min, long long max,
-			const char *what, long long *ret)
+bool text_word(const char **at, char *ret, size_t size)
+{
+	const char *word = *at + strspn(*at, " ");
+	size_t len = strcspn(word, " ");
+
+	if (len == 0 || len >= size)
+		return false;
+	memcpy(ret, word, len);
+	ret[len] = '\0';
+	*at = word + len;
+	return true;
+}
+
+bool text_read_int(const char *text, long long min, long long max,
+		   long long *ret)
 {
 	char *end;
 	long long value;
@@ -70,7 +84,19 @@ enum kt_err text_to_int(const char *text, long long min, long long max,
 	value = strtoll(text, &end, 10);
 	/* strtoll(3) passes over any white space. */
 	if (end == text || *end != '\0' || errno != 0 ||
-	    strchr("+-0123456789", text[0]) == NULL)
+	    strchr("+-0123456789", text[0]) == NULL || value < min ||
+	    value > max)
+		return false;
+	*ret = value;
+	return true;
+}
+
+enum kt_err text_to_int(const char *text, long long min, long long max,
+			const char *what, long long *ret)
+{
+	long long value;
+
+	if (!text_read_int(text, LLONG_MIN, LLONG_MAX, &value))
 		return err_raise(KT_ERR_USAGE, "%s: '%s' is not a whole number",
 				 what, text);
 	if (value < min || value > max)

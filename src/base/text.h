@@ -34,7 +34,15 @@ struct text_counted {
 
 struct text_counted text_counted(int64_t n, const char *one, const char *many);
 
+/* The next word of a text, which *at passes then; words have spaces between
+ * them. False at the end, and for a word that ret has no room for. */
+bool text_word(const char **at, char *ret, size_t size);
+
 /* A whole decimal number within [min, max]. */
+bool text_read_int(const char *text, long long min, long long max,
+		   long long *ret);
+
+/* The same for what a person wrote; KT_ERR_USAGE. */
 enum kt_err text_to_int(const char *text, long long min, long long max,
 			const char *what, long long *ret);
 

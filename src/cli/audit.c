@@ -2,6 +2,7 @@
  * keyturn audit: the trail, and the proof that it is whole.
  */
 #include "cli/commands.h"
+#include "cli/screen.h"
 #include "cli/table.h"
 
 #define ENTRY(member) offsetof(struct kt_audit_entry, member)

@@ -10,6 +10,7 @@
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "cli/screen.h"
 #include "cli/table.h"
 
 #define BACKUP(member) offsetof(struct kt_backup, member)

@@ -2,8 +2,7 @@
  * The configuration file. libcyaml checks the structure; every value comes out
  * of it as text and goes through a type of ours, because its own booleans take
  * any unknown word for true. Its messages are caught and said again with the
- * line of the key itself. What it passes over in silence, a second document,
- * is refused here.
+ * line of the key itself.
  */
 #include "cli/config.h"
 
@@ -21,6 +20,7 @@
 #include "base/file.h"
 #include "base/secret.h"
 #include "base/text.h"
+#include "cli/config_source.h"
 #include "cli/suggest.h"
 
 #define FILE_MAX ((size_t)64 * 1024)
@@ -83,11 +83,9 @@ static const cyaml_schema_field_t fields[] = {
 static const cyaml_schema_value_t schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct node, fields)};
 
-/* The text being read, and what libcyaml said of it first. */
-struct source {
-	const char *name, *text;
-	size_t len;
-	char said[256];     /* its first message */
+/* What libcyaml said first. */
+struct complaint {
+	char said[256];
 	char field[64];     /* the innermost field of its backtrace */
 	unsigned long line; /* 0: none said */
 };
@@ -97,27 +95,27 @@ __attribute__((format(printf, 3, 0))) static void listen(cyaml_log_t level,
 							 const char *format,
 							 va_list args)
 {
-	struct source *source = arg;
+	struct complaint *first = arg;
 	char text[256];
 	const char *at;
 
 	(void)level;
 	vsnprintf(text, sizeof(text), format, args);
 	text[strcspn(text, "\n")] = '\0';
-	if (source->said[0] == '\0')
-		text_cut(source->said, sizeof(source->said),
+	if (first->said[0] == '\0')
+		text_cut(first->said, sizeof(first->said),
 			 strncmp(text, "Load: ", 6) == 0 ? text + 6 : text);
 	at = strstr(text, "(line: ");
-	if (at == NULL || source->line != 0)
+	if (at == NULL || first->line != 0)
 		return;
-	source->line = strtoul(at + 7, NULL, 10);
-	sscanf(text, "  in mapping field '%63[^']", source->field);
+	first->line = strtoul(at + 7, NULL, 10);
+	sscanf(text, "  in mapping field '%63[^']", first->field);
 }
 
-static cyaml_config_t cyaml_for(struct source *source)
+static cyaml_config_t cyaml_for(struct complaint *first)
 {
 	return (cyaml_config_t){.log_fn = listen,
-				.log_ctx = source,
+				.log_ctx = first,
 				.mem_fn = cyaml_mem,
 				.log_level = CYAML_LOG_ERROR};
 }
@@ -128,46 +126,6 @@ static void node_freep(struct node **node)
 
 	if (*node != NULL)
 		(void)cyaml_free(&config, &schema, *node, 0);
-}
-
-/* The next line of the source, NULL at its end. */
-static const char *next_line(const struct source *source, const char *line)
-{
-	const char *end = source->text + source->len;
-	const char *newline = memchr(line, '\n', (size_t)(end - line));
-
-	return newline != NULL && newline + 1 < end ? newline + 1 : NULL;
-}
-
-/* This line gives this key. */
-static bool line_has_key(const struct source *source, const char *line,
-			 const char *key)
-{
-	size_t left = source->len - (size_t)(line - source->text);
-	size_t len = strlen(key);
-
-	while (left > 0 && (*line == ' ' || *line == '"' || *line == '\'')) {
-		line++;
-		left--;
-	}
-	if (left <= len || memcmp(line, key, len) != 0)
-		return false;
-	return strchr(": \"'", line[len]) != NULL;
-}
-
-/* The first line from line `from` on that gives the key; from when none. */
-static unsigned long find_key(const struct source *source, const char *key,
-			      unsigned long from)
-{
-	unsigned long number = 1;
-
-	for (const char *line = source->text; line != NULL;
-	     line = next_line(source, line)) {
-		if (number >= from && line_has_key(source, line, key))
-			return number;
-		number++;
-	}
-	return from;
 }
 
 /* Every key of the schema, for "did you mean". */
@@ -181,7 +139,8 @@ static void offer_fields(struct suggest *suggest,
 	}
 }
 
-static enum kt_err unknown_key(const struct source *source, const char *key)
+static enum kt_err unknown_key(const struct config_source *source,
+			       const char *key, unsigned long line)
 {
 	struct suggest suggest = {.word = key};
 	char hint[96];
@@ -189,21 +148,21 @@ static enum kt_err unknown_key(const struct source *source, const char *key)
 	offer_fields(&suggest, fields);
 	suggest_text(&suggest, hint, sizeof(hint));
 	return err_raise(KT_ERR_CONFIG, "%s:%lu: unknown key '%s'%s",
-			 source->name, find_key(source, key, source->line), key,
+			 source->name, source_find_key(source, key, line), key,
 			 hint);
 }
 
 /* libyaml's errors come without a line. It is the first that cannot be read
  * when the text ends there. */
-static unsigned long syntax_line(const struct source *source)
+static unsigned long syntax_line(const struct config_source *source)
 {
 	unsigned long number = 1;
 
 	for (const char *line = source->text; line != NULL; number++) {
-		struct source part = {0};
-		cyaml_config_t config = cyaml_for(&part);
+		struct complaint ignored = {0};
+		cyaml_config_t config = cyaml_for(&ignored);
 		CLEANUP(node_freep) struct node *node = NULL;
-		const char *next = next_line(source, line);
+		const char *next = source_next_line(source, line);
 		size_t len = next != NULL ? (size_t)(next - source->text)
 					  : source->len;
 
@@ -217,11 +176,13 @@ static unsigned long syntax_line(const struct source *source)
 }
 
 /* What libcyaml said, in our words. */
-static enum kt_err structure_error(const struct source *source, cyaml_err_t err)
+static enum kt_err structure_error(const struct config_source *source,
+				   const struct complaint *first,
+				   cyaml_err_t err)
 {
 	static const char unexpected[] = "Unexpected key: ";
 	static const char seen[] = "Mapping field already seen: ";
-	const char *said = source->said;
+	const char *said = first->said;
 
 	if (err == CYAML_ERR_LIBYAML_PARSER)
 		return err_raise(KT_ERR_CONFIG, "%s:%lu: not YAML: %s",
@@ -229,92 +190,37 @@ static enum kt_err structure_error(const struct source *source, cyaml_err_t err)
 				 strncmp(said, "libyaml: ", 9) == 0 ? said + 9
 								    : said);
 	if (strncmp(said, unexpected, sizeof(unexpected) - 1) == 0)
-		return unknown_key(source, said + sizeof(unexpected) - 1);
+		return unknown_key(source, said + sizeof(unexpected) - 1,
+				   first->line);
 	if (strncmp(said, seen, sizeof(seen) - 1) == 0)
 		return err_raise(
 			KT_ERR_CONFIG, "%s:%lu: key '%s' is there twice",
 			source->name,
-			find_key(source, source->field, source->line + 1),
-			source->field);
-	if (source->field[0] == '\0')
+			source_find_key(source, first->field, first->line + 1),
+			first->field);
+	if (first->field[0] == '\0')
 		return err_raise(KT_ERR_CONFIG,
 				 "%s: not a mapping of keys to values",
 				 source->name);
 	if (strncmp(said, "STRING length <", 15) == 0)
 		return err_raise(KT_ERR_CONFIG, "%s:%lu: '%s' has no value",
-				 source->name, source->line, source->field);
+				 source->name, first->line, first->field);
 	return err_raise(KT_ERR_CONFIG, "%s:%lu: '%s' is not usable: %s",
-			 source->name, source->line, source->field,
+			 source->name, first->line, first->field,
 			 strncmp(said, "Expecting ", 10) == 0
 				 ? said
 				 : cyaml_strerror(err));
 }
 
-/* libyaml ends a line at other breaks too. Behind them a key, or a document,
- * would stand where neither we nor an editor see one. */
-static enum kt_err plain_lines(const struct source *source)
-{
-	static const char *const breaks[] = {"\xc2\x85", "\xe2\x80\xa8",
-					     "\xe2\x80\xa9"};
-	const char *end = source->text + source->len;
-	bool plain = true;
-
-	for (const char *at = source->text; plain && at < end; at++)
-		plain = *at != '\r' || (at + 1 < end && at[1] == '\n');
-	for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++)
-		plain = plain && memmem(source->text, source->len, breaks[i],
-					strlen(breaks[i])) == NULL;
-	if (source->len >= 2 && (memcmp(source->text, "\xff\xfe", 2) == 0 ||
-				 memcmp(source->text, "\xfe\xff", 2) == 0))
-		return err_raise(KT_ERR_CONFIG, "%s: UTF-16, not UTF-8",
-				 source->name);
-	if (!plain)
-		return err_raise(KT_ERR_CONFIG,
-				 "%s: a line break that is not a newline",
-				 source->name);
-	return KT_OK;
-}
-
-/* More than blanks and a comment. */
-static bool has_content(const struct source *source, const char *line)
-{
-	const char *end = source->text + source->len;
-
-	while (line < end && (*line == ' ' || *line == '\t' || *line == '\r'))
-		line++;
-	return line < end && *line != '\n' && *line != '#';
-}
-
-static enum kt_err one_document(const struct source *source)
-{
-	unsigned long number = 1;
-	bool content = false;
-
-	for (const char *line = source->text; line != NULL;
-	     line = next_line(source, line)) {
-		size_t left = source->len - (size_t)(line - source->text);
-
-		if (left >= 3 && content &&
-		    (memcmp(line, "---", 3) == 0 ||
-		     memcmp(line, "...", 3) == 0))
-			return err_raise(KT_ERR_CONFIG,
-					 "%s:%lu: a second document",
-					 source->name, number);
-		content = content || has_content(source, line);
-		number++;
-	}
-	return KT_OK;
-}
-
 /* Where a value stands, for its error: the key after the key of its section. */
-static enum kt_err bad_value(const struct source *source, const char *section,
-			     const char *key)
+static enum kt_err bad_value(const struct config_source *source,
+			     const char *section, const char *key)
 {
 	unsigned long line = 1;
 
 	if (section != NULL)
-		line = find_key(source, section, 1);
-	line = find_key(source, key, line);
+		line = source_find_key(source, section, 1);
+	line = source_find_key(source, key, line);
 	return err_prefix(KT_ERR_CONFIG, "%s:%lu: %s", source->name, line, key);
 }
 
@@ -413,8 +319,8 @@ static enum kt_err to_lease(const char *text, int64_t *ret)
 			return bad_value(source, section, key);                \
 	} while (0)
 
-static enum kt_err convert(const struct source *source, const struct node *node,
-			   struct config *ret)
+static enum kt_err convert(const struct config_source *source,
+			   const struct node *node, struct config *ret)
 {
 	VALUE(to_path(node->store, &ret->store), NULL, "store");
 	VALUE(to_path(node->runtime_dir, &ret->runtime_dir), NULL,
@@ -454,19 +360,20 @@ enum kt_err config_new(struct config **ret)
 enum kt_err config_parse(const char *name, const char *text, size_t len,
 			 struct config **ret)
 {
-	struct source source = {.name = name, .text = text, .len = len};
-	cyaml_config_t cyaml = cyaml_for(&source);
+	const struct config_source source = {name, text, len};
+	struct complaint first = {0};
+	cyaml_config_t cyaml = cyaml_for(&first);
 	CLEANUP(node_freep) struct node *node = NULL;
 	CLEANUP(config_freep) struct config *config = NULL;
 	cyaml_err_t err;
 
-	TRY(plain_lines(&source));
+	TRY(source_require_plain_lines(&source));
 	TRY(config_new(&config));
 	err = cyaml_load_data((const uint8_t *)text, len, &cyaml, &schema,
 			      (cyaml_data_t **)&node, NULL);
 	if (err != CYAML_OK)
-		return structure_error(&source, err);
-	TRY(one_document(&source));
+		return structure_error(&source, &first, err);
+	TRY(source_require_one_document(&source));
 	if (node != NULL) /* not a single key: all defaults */
 		TRY(convert(&source, node, config));
 	*ret = TAKE(config);

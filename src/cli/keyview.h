@@ -6,7 +6,7 @@
 #define CLI_KEYVIEW_H
 
 #include "base/bytes.h"
-#include "cli/table.h"
+#include "cli/screen.h"
 
 /* A row of a table. */
 struct key_view {

@@ -13,6 +13,7 @@
 #include "cli/evidence.h"
 #include "cli/keyview.h"
 #include "cli/rotate.h"
+#include "cli/screen.h"
 #include "cli/table.h"
 
 #define KEY(member) offsetof(struct key_view, key.member)

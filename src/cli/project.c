@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/keyview.h"
 #include "cli/rotate.h"
+#include "cli/screen.h"
 #include "cli/summary.h"
 #include "cli/table.h"
 

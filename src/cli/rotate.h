@@ -35,7 +35,7 @@ struct rotate_flags {
 
 #define ROTATE_OPTIONS(type, member, grace_default)                            \
 	{"dry-run", 'n', OPT_FLAG, offsetof(type, member.dry_run), NULL,       \
-	 "prove every row on the token, change nothing"},                      \
+	 "try every row on the token, change nothing"},                      \
 	ROTATE_PACE_OPTIONS(type, member),                                     \
 	ROTATE_SKIP_OPTION(type, member),                                      \
 	{"reason", 0, OPT_TEXT, offsetof(type, member.reason), "TEXT",         \

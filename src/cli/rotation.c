@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/keyview.h"
 #include "cli/rotate.h"
+#include "cli/screen.h"
 #include "cli/table.h"
 
 static const char *kind_word(const void *row)

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/gate.h"
-#include "cli/table.h"
+#include "cli/screen.h"
 
 #define STATUS(member) offsetof(struct kt_status, member)
 

@@ -4,6 +4,7 @@
  */
 #include "core/doctor.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,20 +31,30 @@ static enum kt_err module_file(struct doctor *d, struct finding *ret)
 }
 
 /* "... 2.6" at the end of a library's description. */
-static bool version_of(const char *library, int *ret_major, int *ret_minor)
+static bool version_of(const char *library, long long *ret_major,
+		       long long *ret_minor)
 {
+	char number[2][12] = {"", ""};
 	size_t at = strlen(library);
 
 	while (at > 0 && strchr("0123456789.", library[at - 1]) != NULL)
 		at--;
-	return sscanf(library + at, "%d.%d", ret_major, ret_minor) == 2;
+	for (size_t i = 0; i < 2; i++) {
+		size_t len = strcspn(library + at, ".");
+
+		if (len >= sizeof(number[i]))
+			return false;
+		memcpy(number[i], library + at, len);
+		at += len + (library[at + len] == '.');
+	}
+	return text_read_int(number[0], 0, INT_MAX, ret_major) &&
+	       text_read_int(number[1], 0, INT_MAX, ret_minor);
 }
 
 static enum kt_err library_version(struct doctor *d, struct finding *ret)
 {
 	struct kt_token_info info;
-	int major;
-	int minor;
+	long long major, minor;
 
 	TRY(token_info(d->vault->token, &info));
 	if (strstr(info.model, "SoftHSM") == NULL &&
@@ -161,10 +172,22 @@ struct object_search {
 		    const struct token_object *object);
 	const struct key_row *keys; /* that rows name */
 	size_t key_count;
+	const char *vault; /* in the labels of its keys; NULL: no matter */
 	size_t seen;
 	size_t found;
-	char labels[512];
+	size_t unnamed; /* of them: no room for their labels */
+	char labels[960];
 };
+
+/* Where a key is somebody's, who reads this must know. */
+static const char *whose(const struct object_search *search,
+			 const struct token_object *object)
+{
+	bool other = search->vault != NULL &&
+		     strstr(object->label, search->vault) == NULL;
+
+	return other ? "of another vault, " : "";
+}
 
 static enum kt_err object_look(void *arg, const struct token_object *object)
 {
@@ -176,9 +199,14 @@ static enum kt_err object_look(void *arg, const struct token_object *object)
 	if (!search->bad(search, object))
 		return KT_OK;
 	hex_encode(object->cka_id.bytes, KT_ID_LEN, id);
-	snprintf(search->labels + used, sizeof(search->labels) - used,
-		 "%s'%s' (%s, CKA_ID %s)", search->found > 0 ? ", " : "",
-		 object->label, object->class_name, id);
+	if (text_format(search->labels + used, sizeof(search->labels) - used,
+			"%s'%s' (%s%s, CKA_ID %s)",
+			search->found > 0 ? ", " : "", object->label,
+			whose(search, object), object->class_name,
+			id) != KT_OK) {
+		search->labels[used] = '\0';
+		search->unnamed++;
+	}
 	search->found++;
 	return KT_OK;
 }
@@ -193,7 +221,11 @@ static enum kt_err no_object(struct doctor *d, struct object_search *search,
 			ret, "none of %s",
 			text_counted((int64_t)search->seen, "object", "objects")
 				.text);
-	finding_set(ret, otherwise, "%s", search->labels);
+	if (search->unnamed > 0)
+		finding_set(ret, otherwise, "%s, and %zu more", search->labels,
+			    search->unnamed);
+	else
+		finding_set(ret, otherwise, "%s", search->labels);
 	return KT_OK;
 }
 
@@ -254,7 +286,10 @@ static enum kt_err no_orphans(struct doctor *d, struct finding *ret)
 {
 	CLEANUP(freep) struct key_row *keys = NULL;
 	struct object_search search = {.bad = orphan};
+	char vault[KEY_LABEL_VAULT_LEN + 1];
 
+	key_label_vault(d->vault, vault);
+	search.vault = vault;
 	TRY(doctor_keys(d, Q_KEYS_ON_TOKEN, 0, &keys, &search.key_count));
 	search.keys = keys;
 	return no_object(d, &search, KT_CHECK_WARN, ret);
@@ -377,8 +412,10 @@ const struct check doctor_token_checks[] = {
 	{"D17", "no secret key can be read", NEED_TOKEN, secrets_closed,
 	 "destroy the object, or give it a token of its own"},
 	{"D18", "no orphans of interrupted generations", NEED_VAULT, no_orphans,
-	 "if no keyturn is at work, remove each: pkcs11-tool --delete-object "
-	 "--type secrkey|privkey|pubkey --id CKA_ID"},
+	 "find out whose they are: without them another vault on this token, "
+	 "or a newer database or backup of this one, is lost for ever; only "
+	 "what a killed init or rotation left may go: pkcs11-tool "
+	 "--delete-object --type secrkey|privkey|pubkey --id CKA_ID"},
 	{"D20", "wrap mechanism works", NEED_VAULT, mech_round_trip,
 	 "update the token's firmware or library, then run doctor again"},
 	{"D22", "token enforces the policy", NEED_VAULT, gate,

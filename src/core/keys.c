@@ -364,14 +364,23 @@ static enum kt_wrap_mech mech_for(enum kt_key_role role, enum kt_wrap_mech mech)
 								: KT_WRAP_NONE;
 }
 
+void key_label_vault(const struct kt_vault *vault,
+		     char ret[KEY_LABEL_VAULT_LEN + 1])
+{
+	char id[KT_ID_TEXT_LEN + 1];
+
+	kt_id_format(&vault->row.id, id);
+	text_cut(ret, KEY_LABEL_VAULT_LEN + 1, id);
+}
+
 enum kt_err key_generate(struct kt_vault *vault, enum kt_wrap_mech mech,
 			 const struct key_row *key)
 {
-	char vault_id[KT_ID_TEXT_LEN + 1];
+	char vault_id[KEY_LABEL_VAULT_LEN + 1];
 	char label[64];
 
-	kt_id_format(&vault->row.id, vault_id);
-	TRY(text_format(label, sizeof(label), "keyturn %s v%lld %.18s",
+	key_label_vault(vault, vault_id);
+	TRY(text_format(label, sizeof(label), "keyturn %s v%lld %s",
 			kt_key_role_name((enum kt_key_role)key->role),
 			(long long)key->version, vault_id));
 	return token_generate(vault->token, (enum kt_key_role)key->role,

@@ -1,82 +1,13 @@
 /*
- * Lease and fence. A process is named by host, boot id, pid and start time, so
- * that on the same host its death is known at once; elsewhere only the time of
- * the last renewal speaks.
+ * Lease and fence. On the same host the death of a process is known at once;
+ * elsewhere only the time of the last renewal speaks.
  */
 #include "core/lease.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/crash.h"
-#include "base/file.h"
+#include "base/process.h"
 #include "base/text.h"
-
-/* The first line of a small file; "" when it cannot be read. */
-static void read_line(const char *path, char *ret, size_t size)
-{
-	FILE *file = fopen(path, "re");
-
-	ret[0] = '\0';
-	if (file == NULL)
-		return;
-	if (fgets(ret, (int)size, file) == NULL)
-		ret[0] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
-	fclose(file);
-}
-
-/* Clock ticks since boot at which a process started (proc(5), field 22, after
- * a command name in parentheses); 0 when there is no such process. */
-static unsigned long long start_time(long pid)
-{
-	unsigned long long ticks = 0;
-	char path[64], line[1024];
-	const char *at;
-
-	snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
-	read_line(path, line, sizeof(line));
-	at = strrchr(line, ')');
-	if (at == NULL ||
-	    sscanf(at + 1,
-		   " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-		   "%*s %*s %*s %*s %*s %*s %*s %llu",
-		   &ticks) != 1)
-		return 0;
-	return ticks;
-}
-
-static enum kt_err name_process(long pid, char *ret, size_t size)
-{
-	char host[65] = "";
-	char boot[64];
-
-	if (gethostname(host, sizeof(host) - 1) != 0)
-		return err_errno("gethostname");
-	read_line("/proc/sys/kernel/random/boot_id", boot, sizeof(boot));
-	return text_format(ret, size, "%s %s %ld %llu", host, boot, pid,
-			   start_time(pid));
-}
-
-/* True when the process surely is gone: it ran here, and the pid is free or
- * another process has it now. */
-static bool is_gone(const char *process)
-{
-	char now[256], host[65], boot[64], other_host[65], other_boot[64];
-	long pid;
-
-	if (sscanf(process, "%64s %63s %ld", other_host, other_boot, &pid) != 3)
-		return false;
-	if (name_process(pid, now, sizeof(now)) != KT_OK ||
-	    sscanf(now, "%64s %63s", host, boot) != 2)
-		return false;
-	if (strcmp(host, other_host) != 0)
-		return false;
-	return strcmp(boot, other_boot) != 0 || strcmp(now, process) != 0;
-}
 
 static enum kt_err busy(const struct lease_row *lease)
 {
@@ -97,7 +28,7 @@ static enum kt_err require_free(const struct kt_vault *vault,
 				  ? vault->params.lease_seconds
 				  : LEASE_SECONDS_DEFAULT;
 
-	if (id_is_zero(&lease->rotation) || is_gone(lease->process) ||
+	if (id_is_zero(&lease->rotation) || process_is_gone(lease->process) ||
 	    now - lease->renewed >= seconds)
 		return KT_OK;
 	return busy(lease);
@@ -124,7 +55,7 @@ enum kt_err lease_take(struct kt_vault *vault, const struct kt_id *rotation,
 	lease.taken = lease.renewed = now;
 	text_cut(lease.operator_name, sizeof(lease.operator_name),
 		 vault->actor.name);
-	TRY(name_process(getpid(), lease.process, sizeof(lease.process)));
+	TRY(process_name(lease.process, sizeof(lease.process)));
 	TRY(store_update(vault->store, ROW_LEASE, &lease));
 	CRASH_POINT("lease.taken");
 	*ret_fence = lease.fence;

@@ -163,6 +163,12 @@ static enum kt_err stage_leg(struct rotation_run *run, struct rotation_leg *leg,
 	return sweep_run(&sweep);
 }
 
+static void prove_anew(struct leg_row *row)
+{
+	memset(&row->verify_cursor, 0, sizeof(row->verify_cursor));
+	row->rows_verified = 0;
+}
+
 /* Forgets what was quarantined: each run looks at those rows again. Cursors
  * have passed them and begin anew. */
 static enum kt_err clear_faults(struct rotation_run *run)
@@ -177,8 +183,7 @@ static enum kt_err clear_faults(struct rotation_run *run)
 		struct leg_row *row = &run->leg[i].row;
 
 		memset(&row->stage_cursor, 0, sizeof(row->stage_cursor));
-		memset(&row->verify_cursor, 0, sizeof(row->verify_cursor));
-		row->rows_verified = 0;
+		prove_anew(row);
 		TRY(store_update(run->vault->store, ROW_LEG, row));
 	}
 	return store_commit(&tx);
@@ -342,16 +347,25 @@ enum kt_err rotation_stage(struct rotation_run *run)
 	return stamp_complete(run, EVENT_STAGED);
 }
 
-enum kt_err rotation_verify(struct rotation_run *run)
+/* A row that lost its twin may come before the cursor, and its new twin is to
+ * be proven like any other. */
+static enum kt_err stage_lost(struct rotation_run *run)
 {
 	int64_t missing;
 
-	TRY(clear_faults(run));
 	TRY(rotation_missing(run, &missing));
-	if (missing > 0) {
-		TRY(stage_on(run));
-		TRY(stage_again(run));
-	}
+	if (missing == 0)
+		return KT_OK;
+	for (size_t i = 0; i < run->legs; i++)
+		prove_anew(&run->leg[i].row);
+	TRY(stage_on(run));
+	return stage_again(run);
+}
+
+enum kt_err rotation_verify(struct rotation_run *run)
+{
+	TRY(clear_faults(run));
+	TRY(stage_lost(run));
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(verify_leg(run, &run->leg[i]));
 	return stamp_complete(run, EVENT_VERIFIED);

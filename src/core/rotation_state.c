@@ -97,6 +97,13 @@ bool rotation_is_running(const struct rotation_row *rotation)
 	       (rotation->activated == 0 || rotation->rollback_started != 0);
 }
 
+/* A clock that was set back gives no time that nobody gave. */
+static bool is_grace_over(const struct rotation_row *rotation, int64_t now)
+{
+	return rotation->grace == 0 ||
+	       now - rotation->activated >= rotation->grace;
+}
+
 enum rotation_action rotation_next(const struct rotation_row *rotation,
 				   int64_t now)
 {
@@ -110,9 +117,7 @@ enum rotation_action rotation_next(const struct rotation_row *rotation,
 	case KT_ROTATION_VERIFIED:
 		return DO_CUT_OVER;
 	case KT_ROTATION_DRAINING:
-		return now - rotation->activated >= rotation->grace
-			       ? DO_DEACTIVATE
-			       : DO_WAIT;
+		return is_grace_over(rotation, now) ? DO_DEACTIVATE : DO_WAIT;
 	case KT_ROTATION_CONTRACTING:
 		return DO_CONTRACT;
 	case KT_ROTATION_ROLLING_BACK:

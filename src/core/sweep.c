@@ -20,6 +20,7 @@ struct pipe {
 	size_t filled, collected; /* counts; modulo depth is the slot */
 	struct kt_id after;       /* where reading goes on */
 	bool at_end;
+	int64_t chosen; /* rows that were looked at, which to prove */
 };
 
 static void batch_done(struct sweep_batch *batch)
@@ -263,6 +264,14 @@ static enum kt_err read_rows(struct pipe *pipe, struct sweep_batch *batch,
 	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
 }
 
+/* Counted over the sweep, so that it does not matter how it is cut. */
+static void choose_proven(struct pipe *pipe, struct sweep_batch *batch)
+{
+	for (size_t i = 0; i < batch->rewrap.count; i++)
+		batch->rewrap.items[i].proven =
+			pipe->chosen++ % pipe->sweep->proven_in == 0;
+}
+
 /* Reads the next batch, all of it in one view of the database. */
 static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
 {
@@ -276,6 +285,8 @@ static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
 	TRY(store_begin(sweep->run->vault->store, STORE_READ, &tx));
 	TRY(read_changes(sweep, &batch->changes));
 	TRY(read_rows(pipe, batch, &read));
+	if (sweep->op == REWRAP_TRY)
+		choose_proven(pipe, batch);
 	CRASH_POINT("sweep.read");
 	pipe->at_end = read < (size_t)sweep->run->batch_size;
 	return KT_OK;

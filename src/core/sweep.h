@@ -31,6 +31,8 @@ struct sweep {
 	struct rotation_leg *leg;
 	const char *step;
 	enum rewrap_op op;
+	int64_t proven_in; /* REWRAP_TRY: one row in so many is proven, too,
+			    * beginning with the first */
 	enum store_query query; /* Q_WRAPS_MISSING, Q_WRAPS_TWINS, or with no
 				 * second key Q_WRAPS_AFTER */
 	struct kt_id after;     /* where to begin */

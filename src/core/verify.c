@@ -122,6 +122,7 @@ static enum kt_err unwrap_all(struct verify *v, const struct key_row *key)
 		.leg = &leg,
 		.step = "unwrap",
 		.op = REWRAP_TRY,
+		.proven_in = 1,
 		.query = Q_WRAPS_AFTER,
 		.commit = count_unwrapped,
 		.arg = v,

@@ -188,10 +188,40 @@ forge() {
 	run keyturn doctor
 	assert_line --regexp "^\[warn\] D18 .*'keyturn master v9 x' .*CKA_ID $id"
 	refute_line --regexp "^\[warn\] D18 .*'somebody else'"
-	assert_line --partial 'fix: if no keyturn is at work'
+	assert_line --partial 'fix: find out whose they are'
 	tool --delete-object --type secrkey --id "$id"
 	run keyturn doctor
 	assert_line --regexp '^\[ ok \] D18 '
+}
+
+# Who did what was said there would have destroyed the other vault.
+@test "D18: the keys of another vault on the token are called so" {
+	local mine theirs
+	mkdir -m 0700 "$PLACE/other"
+	KEYTURN_CONFIG=$PLACE/other.yaml KEYTURN_STORE=$PLACE/other/keyturn.db \
+		STORE=$PLACE/other/keyturn.db vault_new
+	theirs=$(sqlite3 "$PLACE/other/keyturn.db" 'SELECT lower(hex(cka_id))
+		FROM keys WHERE role = 1')
+	finds warn D18 "'keyturn master v1 [^']*' \(of another vault, secret-key,\
+ CKA_ID $theirs\)"
+	assert_regex "$fix" 'another vault on this token, .* is lost for ever'
+	# none goes unmentioned, however many there are
+	mine=$(keyturn doctor | grep D18 | grep -o 'CKA_ID' | wc -l)
+	mkdir -m 0700 "$PLACE/third"
+	KEYTURN_CONFIG=$PLACE/third.yaml KEYTURN_STORE=$PLACE/third/keyturn.db \
+		STORE=$PLACE/third/keyturn.db vault_new
+	finds warn D18 ', and [0-9]+ more$'
+	[[ $output =~ ,\ and\ ([0-9]+)\ more ]]
+	assert_equal $((2 * mine)) $((BASH_REMATCH[1] +
+		$(grep D18 <<<"$output" | grep -o 'CKA_ID' | wc -l)))
+}
+
+@test "D18: a key of this vault that only a newer database names" {
+	keyturn backup create "$PLACE/old.db"
+	keyturn master rotate --yes --grace 0
+	keyturn backup restore "$PLACE/old.db" --yes --replace-newer
+	finds warn D18 "'keyturn master v2 [^']*' \(secret-key, CKA_ID"
+	assert_regex "$fix" 'or a newer database or backup of this one'
 }
 
 @test "D22: a token that stopped to enforce the policy" {

@@ -6,9 +6,11 @@
 
 load helper
 load forge
+load proxy
 
 setup() {
 	vault_setup small_vault
+	proxy_setup
 }
 
 # refused COMMAND...: an integrity error, with no value in it.
@@ -314,6 +316,26 @@ objects_of_token() {
 	run_ok keyturn doctor
 	run_ok hold web/A
 	assert_output 'second A of web'
+}
+
+# One bit of what C_WrapKey gives is wrong when the lost row is made again.
+@test "I1: a proven row that is lost and made again is proven again" {
+	local pid
+	# two project keys and four data keys: staged, then proven, not stamped
+	stopped_at sweep.committed:11 master rotate --yes --grace 0 --jobs 1 \
+		--batch-size 1
+	kill -INT "$pid"
+	goes_on 130
+	assert_equal "$(sql 'SELECT sum(rows_verified) FROM legs
+		JOIN rotations ON id = rotation WHERE verified IS NULL')" 6
+	forge "DELETE FROM wraps WHERE wrapping_key = $(key_of 2 3)
+		AND subject = $(dek_of web/A 2)"
+	proxy_plan 'C_WrapKey 1 after corrupt'
+	run_fails 9 keyturn --module "$PROXY" master resume
+	assert_output --partial '1 row is quarantined'
+	proxy_plan ''
+	run_ok keyturn master resume
+	all_open
 }
 
 @test "I1: contraction keeps the old row where the new one went bad" {

@@ -3,6 +3,7 @@
 # rollback gives back, what is covered while one runs, who is refused.
 
 load helper
+load proxy
 
 seed() {
 	local project
@@ -63,6 +64,35 @@ rotate_and_interrupt() {
 	run_fails 9 keyturn master rotate -n
 	assert_line '71 rows would be rewrapped; 1 would fail'
 	assert_output --partial 'wraps '
+}
+
+# dry_run PROJECT RULE: a project's dry run, behind p11fault by this rule.
+dry_run() {
+	proxy_setup
+	proxy_plan "$2"
+	run keyturn --module "$PROXY" project rotate "$1" -n
+}
+
+@test "I10: a dry run wraps every row and proves one in sixteen" {
+	local wraps
+	dry_run web ''
+	assert_success
+	wraps=$(calls_of C_WrapKey)
+	dry_run api ''
+	assert_success
+	# of 40 and of 30 rows 3 and 2 are proven
+	assert_equal $((wraps - $(calls_of C_WrapKey))) $((40 + 3 - 30 - 2))
+}
+
+@test "I10: a dry run finds a token whose wraps do not open" {
+	local rule
+	# what is wrapped from the second row on; of the 17th row, once
+	for rule in 'C_WrapKey 12+ after corrupt' 'C_WrapKey 27 after corrupt'; do
+		dry_run web "$rule"
+		assert_equal "$status" 6
+		refute_output --partial 'would be rewrapped'
+	done
+	assert_output --partial '1 row failed once and not again'
 }
 
 @test "I5: a master rotation changes no value and no ciphertext" {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/import_dotenv.h"
 #include "import_set.h"
 
 static void put_value(FILE *out, const struct kt_secret *value)

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "cli/import_json.h"
 #include "core/names.h"
 #include "import_set.h"
 

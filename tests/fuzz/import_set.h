@@ -4,7 +4,7 @@
 #ifndef TESTS_FUZZ_IMPORT_SET_H
 #define TESTS_FUZZ_IMPORT_SET_H
 
-#include "cli/import.h"
+#include "cli/import_set.h"
 #include "fuzz.h"
 
 typedef enum kt_err import_reader(const char *file,

@@ -15,6 +15,8 @@
 #include "base/file.h"
 #include "base/secret.h"
 #include "cli/import.h"
+#include "cli/import_dotenv.h"
+#include "cli/import_json.h"
 
 typedef enum kt_err reader(const char *file, const struct kt_secret *text,
 			   struct import_set *ret);

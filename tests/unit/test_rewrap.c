@@ -414,6 +414,46 @@ static void a_worker_is_replaced_when_it_has_done_enough(void **state)
 	free(rows);
 }
 
+/* A batch of as many keys as may be, none of which can be unwrapped. */
+static void spend(struct rewrap *rewrap, struct rewrap_item *rows)
+{
+	struct rewrap_batch batch = {.count = REWRAP_ITEMS_MAX, .items = rows};
+	struct rewrap_batch *got = NULL;
+
+	assert_int_equal(rewrap_submit(rewrap, &batch), KT_OK);
+	assert_int_equal(rewrap_collect(rewrap, &got), KT_OK);
+}
+
+static void wait_until_dead(pid_t pid)
+{
+	siginfo_t info;
+
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+}
+
+/* Its count must not outlive it: there is no other worker to wait for. */
+static void a_worker_that_dies_when_it_is_spent_is_replaced(void **state)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = calloc(REWRAP_ITEMS_MAX, sizeof(*rows));
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start(1);
+	pid_t pids[STARTS_MAX];
+
+	(void)state;
+	assert_non_null(rows);
+	spend(rewrap, rows);
+	spend(rewrap, rows);
+	assert_int_equal(starts(pids), 1);
+	kill_first_worker(SIGKILL);
+	wait_until_dead(pids[0]);
+	memcpy(rows, fix.rows, BATCH * sizeof(*rows));
+	alarm(60);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_OK);
+	alarm(0);
+	assert_rewrapped(rows, BATCH);
+	assert_int_equal(count_starts(), 2);
+}
+
 static void an_empty_batch_is_a_batch(void **state)
 {
 	(void)state;
@@ -631,11 +671,11 @@ static enum kt_err answer_wrongly(struct wire *in, struct wire *out,
 	TRY(worker_get_batch(in, &number, &batch));
 	if (strcmp(how, "few") == 0)
 		err = answer_few(out, number, &batch);
-	else if (strcmp(how, "sick") == 0)
+	else if (strcmp(how, "mixed-up") == 0)
+		err = worker_put_result(out, number + 1, &batch);
+	else
 		err = worker_put_error(out, number,
 				       err_raise(KT_ERR_TOKEN, "I am sick"));
-	else
-		err = worker_put_result(out, number + 1, &batch);
 	free(batch.items);
 	return err;
 }
@@ -657,8 +697,20 @@ static enum kt_err pretend(const char *how)
 		TRY(wire_receive(STDIN_FILENO, &in, &state));
 		if (state != WIRE_WHOLE)
 			return KT_OK;
+		if (strcmp(how, "stuck") == 0)
+			pause();
 		TRY(answer_wrongly(&in, &out, how));
 	}
+}
+
+/* "last:PID": that one ends with it. */
+static int play(const char *how)
+{
+	enum kt_err err = pretend(how);
+
+	if (strncmp(how, "last:", 5) == 0)
+		kill((pid_t)strtol(how + 5, NULL, 10), SIGKILL);
+	return err == KT_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static void check_pretender(const char *how, const char *detail)
@@ -710,6 +762,47 @@ static void the_search_ends_where_sessions_do(void **state)
 	fclose(f);
 	assert_int_equal(most, 4);
 	assert_int_equal(told, 2);
+}
+
+/* The first worker never answers, the others say that the token is sick; the
+ * last of those takes the first one with it. */
+static void script_write_sick_token(void)
+{
+	FILE *f = fopen(fix.script, "w");
+
+	assert_non_null(f);
+	fprintf(f,
+		"#!/bin/sh\necho $$ >>'%s'\nset -- $(cat '%s')\n"
+		"case $# in 1) how=stuck ;; 2) how=sick ;;\n"
+		"*) how=\"last:$1\" ;; esac\n"
+		"exec '%s' \"$how\" $PPID\n",
+		fix.pids, fix.pids, fix.self);
+	assert_int_equal(fchmod(fileno(f), 0700), 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* With the oldest batch in one worker's hands still, the other one must not
+ * begin with the next. */
+static void nothing_is_begun_behind_a_batch_that_failed(void **state)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = copy_rows(fix.rows, 4 * BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = NULL;
+	struct rewrap_batch batch[4];
+	struct rewrap_batch *got = NULL;
+
+	(void)state;
+	script_write_sick_token();
+	rewrap = start(2);
+	for (size_t i = 0; i < 4; i++) {
+		batch[i] = (struct rewrap_batch){.op = REWRAP_COPY,
+						 .count = BATCH,
+						 .items = rows + i * BATCH};
+		assert_int_equal(rewrap_submit(rewrap, &batch[i]), KT_OK);
+	}
+	assert_int_equal(rewrap_collect(rewrap, &got), KT_ERR_TOKEN);
+	assert_non_null(strstr(kt_err_detail(), "I am sick"));
+	assert_int_equal(count_starts(), 3);
 }
 
 static void what_is_no_worker_is_refused(void **state)
@@ -967,6 +1060,7 @@ int main(int argc, char **argv)
 		TEST(signals_of_the_terminal_do_not_end_a_worker),
 		TEST(a_worker_that_cannot_be_replaced_ends_the_batch),
 		TEST(a_worker_is_replaced_when_it_has_done_enough),
+		TEST(a_worker_that_dies_when_it_is_spent_is_replaced),
 		TEST(an_empty_batch_is_a_batch),
 		TEST(a_wrong_pin_is_tried_once),
 		TEST(a_pin_that_turned_wrong_ends_everything),
@@ -977,6 +1071,7 @@ int main(int argc, char **argv)
 		TEST(many_sessions_are_faster_on_a_far_token),
 		TEST(a_batch_is_tried_twice_and_no_more),
 		TEST(the_search_ends_where_sessions_do),
+		TEST(nothing_is_begun_behind_a_batch_that_failed),
 		TEST(what_is_no_worker_is_refused),
 		TEST(an_unknown_key_ends_the_start),
 		TEST(argv_names_the_parent_only),
@@ -987,6 +1082,6 @@ int main(int argc, char **argv)
 	if (argc == 6 && strcmp(argv[1], "hold") == 0)
 		return hold(argv + 2);
 	if (argc == 3)
-		return pretend(argv[1]) == KT_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+		return play(argv[1]);
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

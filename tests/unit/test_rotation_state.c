@@ -138,6 +138,8 @@ static void grace_ends_to_the_second(void **state)
 	assert_int_equal(rotation_next(&row, NOW - 5000), DO_WAIT);
 	row.grace = 0;
 	assert_int_equal(rotation_next(&row, NOW), DO_DEACTIVATE);
+	/* nor does it begin one */
+	assert_int_equal(rotation_next(&row, NOW - 1), DO_DEACTIVATE);
 }
 
 static void names_are_complete(void **state)

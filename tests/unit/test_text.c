@@ -71,6 +71,23 @@ static void numbers_are_whole_and_within(void **state)
 	assert_int_equal(n, -7);
 }
 
+static void words_have_spaces_between_them(void **state)
+{
+	const char *text = "  one two   ";
+	char room[4] = "old";
+
+	(void)state;
+	assert_true(text_word(&text, room, sizeof(room)));
+	assert_string_equal(room, "one");
+	assert_true(text_word(&text, room, sizeof(room)));
+	assert_string_equal(room, "two");
+	assert_false(text_word(&text, room, sizeof(room)));
+	text = "four";
+	assert_false(text_word(&text, room, sizeof(room)));
+	assert_string_equal(room, "two");
+	assert_string_equal(text, "four");
+}
+
 static void durations_have_a_unit(void **state)
 {
 	static const struct {
@@ -190,6 +207,7 @@ int main(void)
 		cmocka_unit_test(what_does_not_fit_is_refused),
 		cmocka_unit_test(fields_lose_their_padding),
 		cmocka_unit_test(numbers_are_whole_and_within),
+		cmocka_unit_test(words_have_spaces_between_them),
 		cmocka_unit_test(durations_have_a_unit),
 		cmocka_unit_test(times_are_rfc_3339),
 		cmocka_unit_test(errors_are_one_line),

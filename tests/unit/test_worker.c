@@ -133,6 +133,7 @@ static struct rewrap_batch sample_batch(enum rewrap_op op,
 	for (uint8_t i = 0; i < COUNT; i++) {
 		items[i].in = blob_of(i, 40);
 		items[i].out = blob_of((uint8_t)(i + 100), 48);
+		items[i].proven = i != 1;
 	}
 	return (struct rewrap_batch){
 		.op = op,
@@ -166,6 +167,8 @@ static void a_batch_reads_back(void **state)
 			assert_blobs(&got.items[i].in, &items[i].in);
 			assert_int_equal(got.items[i].out.len,
 					 op == REWRAP_PROVE ? 48 : 0);
+			assert_int_equal(got.items[i].proven,
+					 op == REWRAP_TRY && i != 1);
 		}
 		free(got.items);
 	}

@@ -1,8 +1,7 @@
 /*
- * Opening a SQLite database so that what it acknowledges is on the disk, and
- * transactions on it. Nothing is made where something was expected, nothing
- * foreign is written to, and a file that was exchanged under an open
- * connection is noticed before the next write.
+ * The driver: which file is opened or made, and transactions on it. Nothing is
+ * made where something was expected, nothing foreign is written to, and a file
+ * that was exchanged under an open connection is noticed before the next write.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -13,161 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
 
-#define BUSY_TIMEOUT_MS 10000
-#define BUSY_PAUSE_MS 2
-
-static const struct {
-	const char *set;
-	const char *ask;
-	const char *expect;
-} pragmas[] = {
-	{"PRAGMA foreign_keys = ON", "PRAGMA foreign_keys", "1"},
-	{"PRAGMA secure_delete = ON", "PRAGMA secure_delete", "1"},
-	{"PRAGMA cell_size_check = ON", "PRAGMA cell_size_check", "1"},
-	{"PRAGMA temp_store = MEMORY", "PRAGMA temp_store", "2"},
-	{"PRAGMA trusted_schema = OFF", "PRAGMA trusted_schema", "0"},
-};
-
 static void sqlite_close(void *handle);
 DEFINE_CLEANUP(struct sqlite_db, sqlite_close)
-
-bool sqlite_wal_is_safe(int library_version)
-{
-	return library_version >= 3051003 ||
-	       (library_version >= 3050007 && library_version < 3051000) ||
-	       (library_version >= 3044006 && library_version < 3045000);
-}
-
-enum kt_err sqlite_run(sqlite3 *sq, const char *sql)
-{
-	int rc = sqlite3_exec(sq, sql, NULL, NULL, NULL);
-
-	return rc == SQLITE_OK ? KT_OK : sqlite_error(sq, rc, NULL);
-}
-
-static void finalizep(sqlite3_stmt **stmt)
-{
-	sqlite3_finalize(*stmt);
-}
-
-enum kt_err sqlite_ask(sqlite3 *sq, const char *sql, char *ret, size_t size)
-{
-	CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
-	int rc = sqlite3_prepare_v2(sq, sql, -1, &stmt, NULL);
-	const char *text;
-
-	if (rc != SQLITE_OK)
-		return sqlite_error(sq, rc, NULL);
-	rc = sqlite3_step(stmt);
-	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-		return sqlite_error(sq, rc, NULL);
-	text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0)
-				: NULL;
-	text_cut(ret, size, text != NULL ? text : "");
-	return KT_OK;
-}
-
-static enum kt_err set_checked(sqlite3 *sq, const char *set, const char *ask,
-			       const char *expect)
-{
-	char is[32];
-
-	TRY(sqlite_run(sq, set));
-	TRY(sqlite_ask(sq, ask, is, sizeof(is)));
-	if (strcmp(is, expect) != 0)
-		return err_raise(KT_ERR_STORE, "%s has no effect here (%s)",
-				 set, is);
-	return KT_OK;
-}
-
-static enum kt_err set_pragmas(sqlite3 *sq)
-{
-	for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]); i++)
-		TRY(set_checked(sq, pragmas[i].set, pragmas[i].ask,
-				pragmas[i].expect));
-	return sqlite_run(sq, "PRAGMA mmap_size = 0");
-}
-
-static enum kt_err set_journal(sqlite3 *sq)
-{
-	if (sqlite_wal_is_safe(sqlite3_libversion_number())) {
-		TRY(set_checked(sq, "PRAGMA journal_mode = WAL",
-				"PRAGMA journal_mode", "wal"));
-		return set_checked(sq, "PRAGMA synchronous = FULL",
-				   "PRAGMA synchronous", "2");
-	}
-	TRY(set_checked(sq, "PRAGMA journal_mode = DELETE",
-			"PRAGMA journal_mode", "delete"));
-	return set_checked(sq, "PRAGMA synchronous = EXTRA",
-			   "PRAGMA synchronous", "3");
-}
-
-static enum kt_err configure(sqlite3 *sq)
-{
-	static const struct {
-		int option, value;
-	} options[] = {
-		{SQLITE_DBCONFIG_DEFENSIVE, 1},
-		{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
-		{SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
-		{SQLITE_DBCONFIG_DQS_DML, 0},
-		{SQLITE_DBCONFIG_DQS_DDL, 0},
-	};
-
-	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-		int rc = sqlite3_db_config(sq, options[i].option,
-					   options[i].value, NULL);
-
-		if (rc != SQLITE_OK)
-			return sqlite_error(sq, rc, "database settings");
-	}
-	return KT_OK;
-}
-
-/* SQLite's own handler sleeps up to 100 ms at a time: beside a writer that
- * commits without a pause it misses every gap and starves. */
-static int wait_for_lock(void *timeout_ms, int count)
-{
-	struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000L};
-
-	if (count >= (int)(intptr_t)timeout_ms / BUSY_PAUSE_MS)
-		return 0;
-	nanosleep(&pause, NULL);
-	return 1;
-}
-
-void sqlite_disconnect(sqlite3 *sq)
-{
-	sqlite3_close(sq);
-}
-
-static enum kt_err connect_as(const char *path, int access, int busy_timeout_ms,
-			      sqlite3 **ret)
-{
-	CLEANUP(sqlite_disconnectp) sqlite3 *sq = NULL;
-	intptr_t timeout =
-		busy_timeout_ms > 0 ? busy_timeout_ms : BUSY_TIMEOUT_MS;
-	int rc = sqlite3_open_v2(path, &sq, access | SQLITE_OPEN_NOMUTEX, NULL);
-
-	if (rc != SQLITE_OK)
-		return sqlite_error(sq, rc, path);
-	sqlite3_extended_result_codes(sq, 1);
-	sqlite3_busy_handler(sq, wait_for_lock, (void *)timeout);
-	TRY(configure(sq));
-	*ret = TAKE(sq);
-	return KT_OK;
-}
-
-enum kt_err sqlite_connect(const char *path, int busy_timeout_ms, sqlite3 **ret)
-{
-	return connect_as(path, SQLITE_OPEN_READWRITE, busy_timeout_ms, ret);
-}
 
 /* The file that the path names now. */
 static enum kt_err find_file(const char *path, struct stat *ret)
@@ -266,8 +117,8 @@ static enum kt_err sqlite_open(const struct store_params *params, void **ret)
 	TRY(find_file(params->path, &st));
 	TRY(connect_db(params, db));
 	TRY(schema_check(db, &version));
-	TRY(set_pragmas(db->sq));
-	TRY(set_journal(db->sq));
+	TRY(sqlite_set_pragmas(db->sq));
+	TRY(sqlite_set_journal(db->sq));
 	TRY(schema_migrate(db, version));
 	*ret = TAKE(db);
 	return KT_OK;
@@ -295,7 +146,7 @@ static enum kt_err connect_copy(struct sqlite_db *db)
 {
 	TRY(sqlite_require_single(db->path));
 	TRY(require_no_wal(db->path));
-	TRY(connect_as(db->path, SQLITE_OPEN_READONLY, 0, &db->sq));
+	TRY(sqlite_connect_readonly(db->path, &db->sq));
 	return note_file(db);
 }
 
@@ -317,7 +168,7 @@ static enum kt_err sqlite_open_copy(const struct store_params *params,
 				 "%s has the older schema %d: only 'keyturn "
 				 "backup restore' can read it",
 				 db->path, version);
-	TRY(set_pragmas(db->sq));
+	TRY(sqlite_set_pragmas(db->sq));
 	*ret = TAKE(db);
 	return KT_OK;
 }
@@ -340,8 +191,8 @@ static enum kt_err fill_new(const struct store_params *params,
 			    struct sqlite_db *db)
 {
 	TRY(connect_db(params, db));
-	TRY(set_pragmas(db->sq));
-	TRY(set_journal(db->sq));
+	TRY(sqlite_set_pragmas(db->sq));
+	TRY(sqlite_set_journal(db->sq));
 	TRY(schema_migrate(db, 0));
 	return dir_sync(db->path);
 }

@@ -87,7 +87,7 @@ enum kt_err sqlite_exec_statement(void *handle, enum store_statement which,
 /* Finalizes all of them, before the database is closed. */
 void statements_done(struct sqlite_db *db);
 
-/* sqlite.c: a statement without arguments or rows. */
+/* connection.c: a statement without arguments or rows. */
 enum kt_err sqlite_run(sqlite3 *sq, const char *sql);
 
 /* The first column of the first row, as text. */
@@ -97,18 +97,25 @@ enum kt_err sqlite_ask(sqlite3 *sq, const char *sql, char *ret, size_t size);
  * sqlite.org/wal.html#walresetbug. */
 bool sqlite_wal_is_safe(int library_version);
 
-/* Whether the path still names the file that was opened. KT_ERR_STORE. */
+/* Opens path, which is there, with our settings; sqlite3_close() it. */
+enum kt_err sqlite_connect(const char *path, int busy_timeout_ms,
+			   sqlite3 **ret);
+enum kt_err sqlite_connect_readonly(const char *path, sqlite3 **ret);
+void sqlite_disconnect(sqlite3 *sq);
+DEFINE_CLEANUP(sqlite3, sqlite_disconnect)
+
+/* For a database that is ours: what a connection forgets, and what the file
+ * keeps. KT_ERR_STORE: a setting has no effect here. */
+enum kt_err sqlite_set_pragmas(sqlite3 *sq);
+enum kt_err sqlite_set_journal(sqlite3 *sq);
+
+/* sqlite.c: whether the path still names the file that was opened.
+ * KT_ERR_STORE. */
 enum kt_err sqlite_require_same_file(const struct sqlite_db *db);
 
 /* For a file that is there. SQLite gives meaning to some relative names
  * (":memory:"); to none that begins with a slash. */
 enum kt_err sqlite_absolute_path(const char *path, char *ret, size_t size);
-
-/* Opens path, which is there, with our settings; sqlite3_close() it. */
-enum kt_err sqlite_connect(const char *path, int busy_timeout_ms,
-			   sqlite3 **ret);
-void sqlite_disconnect(sqlite3 *sq);
-DEFINE_CLEANUP(sqlite3, sqlite_disconnect)
 
 /* A new, empty file of mode 0600; KT_ERR_EXISTS. */
 enum kt_err sqlite_make_file(const char *path);

@@ -9,7 +9,7 @@
  *	several lines'
  *	NAME="escapes \n \t \r \" \\ \$, over several lines"
  */
-#include "cli/import.h"
+#include "cli/import_dotenv.h"
 
 #include <string.h>
 
