@@ -1,7 +1,9 @@
 /*
- * The columns of a key.
+ * The columns of a key, and its number as a person writes it.
  */
 #include "cli/keyview.h"
+
+#include "base/text.h"
 
 void key_view_make(const struct kt_key *key, struct key_view *ret)
 {
@@ -36,7 +38,7 @@ static const struct column columns[] = {
 	{"mechanism", "Mechanism", COLUMN_WORD, .word = key_mech_word},
 	{"token_serial", "Token serial", COLUMN_CHARS, KEY(token_serial)},
 	{"cka_id", "CKA_ID", COLUMN_CHARS, offsetof(struct key_view, cka_id)},
-	{"attributes", "Attributes", COLUMN_CHARS, KEY(attributes)},
+	{"attributes", "Attributes", COLUMN_FOLDED, KEY(attributes)},
 	{"rows", "Rows", COLUMN_INT, KEY(rows)},
 	{"created", "Created", COLUMN_TIME, KEY(created)},
 	{"proven", "Proven", COLUMN_TIME, KEY(proven)},
@@ -54,4 +56,13 @@ enum kt_err key_section(struct screen *screen, const char *name,
 	key_view_make(key, &view);
 	return screen_add(screen, name, heading, columns, COLUMNS(columns),
 			  &view);
+}
+
+enum kt_err key_version_parse(const char *text, int64_t *ret)
+{
+	long long version;
+
+	TRY(text_to_int(text, 1, INT64_MAX, "VERSION", &version));
+	*ret = version;
+	return KT_OK;
 }

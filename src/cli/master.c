@@ -3,8 +3,6 @@
  * end.
  */
 #include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -14,6 +12,7 @@
 #include "cli/keyview.h"
 #include "cli/rotate.h"
 #include "cli/screen.h"
+#include "cli/settings.h"
 #include "cli/table.h"
 
 #define KEY(member) offsetof(struct key_view, key.member)
@@ -23,14 +22,14 @@ static const struct column list_columns[] = {
 	{"role", "ROLE", COLUMN_WORD, .word = key_role_word},
 	{"state", "STATE", COLUMN_WORD, .word = key_state_word},
 	{"rows", "ROWS", COLUMN_INT, KEY(rows)},
-	{"mechanism", "MECHANISM", COLUMN_WORD, .word = key_mech_word},
-	{"token_serial", "TOKEN", COLUMN_CHARS, KEY(token_serial)},
-	{"cka_id", "CKA_ID", COLUMN_CHARS, offsetof(struct key_view, cka_id)},
-	{"created", "CREATED", COLUMN_TIME, KEY(created)},
+	{"mechanism", NULL, COLUMN_WORD, .word = key_mech_word},
+	{"token_serial", NULL, COLUMN_CHARS, KEY(token_serial)},
+	{"cka_id", NULL, COLUMN_CHARS, offsetof(struct key_view, cka_id)},
+	{"created", NULL, COLUMN_TIME, KEY(created)},
 	{"activated", "ACTIVATED", COLUMN_TIME, KEY(activated)},
 	{"deactivated", "DEACTIVATED", COLUMN_TIME, KEY(deactivated)},
-	{"compromised", "COMPROMISED", COLUMN_TIME, KEY(compromised)},
-	{"destroyed", "DESTROYED", COLUMN_TIME, KEY(destroyed)},
+	{"compromised", NULL, COLUMN_TIME, KEY(compromised)},
+	{"destroyed", NULL, COLUMN_TIME, KEY(destroyed)},
 };
 
 static enum kt_err add_key(void *arg, const struct kt_key *key)
@@ -66,15 +65,6 @@ const struct command master_list_command = {
 	.run = list_run,
 };
 
-static enum kt_err parse_version(const char *text, int64_t *ret)
-{
-	long long version;
-
-	TRY(text_to_int(text, 1, INT64_MAX, "VERSION", &version));
-	*ret = version;
-	return KT_OK;
-}
-
 /* The two keys of a version become two sections. */
 struct show {
 	struct screen *screen;
@@ -102,7 +92,7 @@ static enum kt_err show_run(struct cli *cli, const void *opts,
 	struct kt_vault *vault;
 
 	(void)opts;
-	TRY(parse_version(args[0], &show.version));
+	TRY(key_version_parse(args[0], &show.version));
 	TRY(cli_vault(cli, &vault));
 	TRY(screen_new(cli, &screen));
 	show.screen = screen;
@@ -135,11 +125,13 @@ static const struct option_def rotate_option[] = {
 	 "FILE", "copy the database to a new FILE first"},
 };
 
-static enum kt_err make_backup(struct cli *cli, const char *path)
+static enum kt_err make_backup(struct cli *cli, const char *file)
 {
 	struct kt_backup backup;
 	struct kt_vault *vault;
+	char path[PATH_MAX];
 
+	TRY(settings_whole_path(file, path));
 	TRY(cli_vault(cli, &vault));
 	TRY(kt_backup_create(vault, path, 0, &backup));
 	cli_say(cli, "backup %s: %lld bytes, SHA-256 %s", path,
@@ -333,7 +325,7 @@ static enum kt_err destroy_run(struct cli *cli, const void *opts,
 	char name[24];
 	int64_t version;
 
-	TRY(parse_version(args[0], &version));
+	TRY(key_version_parse(args[0], &version));
 	TRY(text_format(name, sizeof(name), "%" PRId64, version));
 	TRY(cli_vault(cli, &vault));
 	TRY(ask_name(cli, o->confirm, name));

@@ -23,10 +23,10 @@ struct rotate_flags {
 #define ROTATE_PACE_OPTIONS(type, member)                                      \
 	{"batch-size", 0, OPT_INT, offsetof(type, member.batch_size), "N",     \
 	 "rows in one transaction, 1 to 10000 (default 1000)",                 \
-	 .min = 1, .max = 10000},                                              \
+	 .min = 1, .max = KT_BATCH_MAX},                                              \
 	{"jobs", 0, OPT_INT, offsetof(type, member.jobs), "N",                 \
 	 "calls at the token at once, 1 to 64 (default auto: what pays)",      \
-	 .min = 1, .max = 64, .word = "auto"}
+	 .min = 1, .max = KT_JOBS_MAX, .word = "auto"}
 
 #define ROTATE_SKIP_OPTION(type, member)                                       \
 	{"skip-quarantined", 0, OPT_FLAG,                                      \
@@ -69,10 +69,6 @@ enum kt_err rotate_resume(struct cli *cli, const struct kt_rotation *unfinished,
 enum kt_err rotate_compromised(struct cli *cli, const struct kt_key_ref *ref,
 			       const struct kt_rotate_options *options,
 			       struct kt_rotation *ret);
-enum kt_err rotate_rollback(struct cli *cli,
-			    const struct kt_rotation *unfinished);
-enum kt_err rotate_finish(struct cli *cli, const struct kt_rotation *unfinished,
-			  bool now);
 
 /* Option struct and run function of resume, rollback and finish, which are
  * the same under `master` (kind KT_ROTATION_MASTER) and `rotation` (0). id:

@@ -6,11 +6,9 @@
  * database as it was, and at most files beside it.
  */
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/crash.h"
@@ -211,8 +209,9 @@ static enum kt_err refuse_newer(const struct restore *r)
 				plan->lacking);
 	else if (plan->newer)
 		err = err_raise(KT_ERR_CONFLICT,
-				"the present database is newer: its audit "
-				"trail has %lld entries, the backup's %lld",
+				"the present database has a history that the "
+				"backup lacks: %lld audit entries, the "
+				"backup has %lld",
 				(long long)plan->present_entries,
 				(long long)plan->backup.audit_entries);
 	else if (plan->damage[0] != '\0')

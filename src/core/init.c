@@ -4,7 +4,6 @@
  * keys on the token, then a reload that proves them, then the rows that say
  * so. A failed init takes back what it made.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -12,7 +11,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "core/audit.h"
-#include "core/keys.h"
+#include "core/key_birth.h"
 #include "core/open.h"
 #include "hsm/gate.h"
 
