@@ -87,7 +87,7 @@ static enum kt_err try_pin(struct token *token, CK_SESSION_HANDLE session)
 	rv = call_login(token, session);
 	if (rv == CKR_USER_ALREADY_LOGGED_IN)
 		return KT_OK;
-	err = module_explain(&token->module, p11_result(NULL, "C_Login", rv));
+	err = p11_explain(token->module.words, p11_result(NULL, "C_Login", rv));
 	if (err != KT_ERR_PIN)
 		return err;
 	token->pin_rejected = true;

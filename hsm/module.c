@@ -73,16 +73,6 @@ void *module_symbol(const struct module *module, const char *name)
 	return symbol;
 }
 
-enum kt_err module_explain(const struct module *module, enum kt_err err)
-{
-	const char *words;
-
-	if (err == KT_OK || module->words == NULL)
-		return err;
-	words = module->words();
-	return words[0] != '\0' ? err_hint(err, "%s", words) : err;
-}
-
 enum kt_err module_load(const char *name, struct module *ret)
 {
 	CLEANUP(module_done) struct module module = {0};

@@ -34,9 +34,6 @@ enum kt_err module_initialize(struct module *module);
  * such a module. */
 enum kt_err module_require(const struct module *module);
 
-/* What the module itself says of a failure becomes the hint; returns err. */
-enum kt_err module_explain(const struct module *module, enum kt_err err);
-
 /* The module's own function of this name, or NULL. */
 void *module_symbol(const struct module *module, const char *name);
 

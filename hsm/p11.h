@@ -56,6 +56,10 @@ DEFINE_CLEANUP(struct session, session_release)
  * C_OpenSession, C_GetTokenInfo. */
 enum kt_err p11_result(struct session *session, const char *function, CK_RV rv);
 
+/* What the module itself says of its last failure (words NULL: nothing) becomes
+ * the hint; returns err. p11_result() does so where it has a session. */
+enum kt_err p11_explain(const char *(*words)(void), enum kt_err err);
+
 /* CALL(s, C_WrapKey, &mechanism, ...): the session handle goes first. */
 #define CALL(s, function, ...)                                                 \
 	p11_result((s), #function,                                             \

@@ -185,16 +185,17 @@ static bool takes_blob(const char *function)
 	       strcmp(function, "C_Decrypt") == 0;
 }
 
-static enum kt_err explain(const struct session *session, enum kt_err err)
+enum kt_err p11_explain(const char *(*words)(void), enum kt_err err)
 {
-	if (session == NULL || session->token == NULL)
-		return err;
-	return module_explain(&session->token->module, err);
+	const char *said = err != KT_OK && words != NULL ? words() : "";
+
+	return said[0] != '\0' ? err_hint(err, "%s", said) : err;
 }
 
 enum kt_err p11_result(struct session *session, const char *function, CK_RV rv)
 {
 	enum rv_class class;
+	enum kt_err err;
 
 	if (rv == CKR_OK)
 		return KT_OK;
@@ -205,6 +206,8 @@ enum kt_err p11_result(struct session *session, const char *function, CK_RV rv)
 		session->broken = true;
 		session->ambiguous = class == RV_UNCLEAR;
 	}
-	return explain(session, err_raise(class_err[class], "%s: %s", function,
-					  p11_rv_name(rv)));
+	err = err_raise(class_err[class], "%s: %s", function, p11_rv_name(rv));
+	if (session == NULL || session->token == NULL)
+		return err;
+	return p11_explain(session->token->module.words, err);
 }

@@ -36,7 +36,7 @@ static enum kt_err vendor_symbol(const struct module *module, const char *name,
 static enum kt_err checked(const struct module *module, const char *function,
 			   CK_RV rv)
 {
-	return module_explain(module, p11_result(NULL, function, rv));
+	return p11_explain(module->words, p11_result(NULL, function, rv));
 }
 
 #define MODULE_CALL(module, function, ...)                                     \
@@ -106,7 +106,7 @@ static enum kt_err find_slot(struct setup *setup)
 				"module %s shows %lu slots, not the one of "
 				"the new token",
 				setup->module.path, count);
-		return module_explain(&setup->module, err);
+		return p11_explain(setup->module.words, err);
 	}
 	setup->slot = slots[setup->from->slot];
 	return MODULE_CALL(&setup->module, C_GetTokenInfo, setup->slot,
