@@ -45,7 +45,7 @@ void duration_format(int64_t seconds, char ret[DURATION_TEXT_LEN + 1])
 	} units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
 	size_t i = 0;
 
-	while (i < 3 && seconds < units[i].seconds)
+	while (i < 3 && seconds / units[i].seconds == 0)
 		i++;
 	snprintf(ret, DURATION_TEXT_LEN + 1, "%lld %s",
 		 (long long)(seconds / units[i].seconds), units[i].name);
