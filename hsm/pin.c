@@ -91,28 +91,53 @@ static bool credential_path(const char *dir, char *ret, size_t size)
 	       file_exists(ret);
 }
 
+enum pin_origin pin_origin(const struct kt_pin_source *source, bool in_uri,
+			   char room[PATH_MAX])
+{
+	if (source->fd >= 0)
+		return PIN_FROM_DESCRIPTOR;
+	if (source->file != NULL)
+		return PIN_FROM_FILE;
+	if (in_uri)
+		return PIN_FROM_URI;
+	if (credential_path(source->credentials_dir, room, PATH_MAX))
+		return PIN_FROM_CREDENTIAL;
+	if (source->environment != NULL)
+		return PIN_FROM_ENVIRONMENT;
+	return source->prompt != NULL ? PIN_FROM_PROMPT : PIN_FROM_NOWHERE;
+}
+
+static enum kt_err no_pin(const char *token_label)
+{
+	(void)err_raise(KT_ERR_PIN, "no PIN is given for token '%s'",
+			token_label);
+	return err_hint(KT_ERR_PIN, "--pin-file FILE or --pin-fd N give one");
+}
+
 static enum kt_err read_first(const struct kt_pin_source *source,
 			      const char *uri_pin_source,
 			      const char *token_label, struct kt_secret *ret)
 {
 	char path[PATH_MAX];
 
-	if (source->fd >= 0)
+	switch (pin_origin(source, uri_pin_source != NULL, path)) {
+	case PIN_FROM_DESCRIPTOR:
 		return read_fd(source->fd, "descriptor", ret);
-	if (source->file != NULL)
+	case PIN_FROM_FILE:
 		return read_file(source->file, OTHERS, ret);
-	if (uri_pin_source != NULL)
+	case PIN_FROM_URI:
 		return read_uri_source(uri_pin_source, ret);
-	if (credential_path(source->credentials_dir, path, sizeof(path)))
+	case PIN_FROM_CREDENTIAL:
 		return read_file(path, OTHERS_BUT_GROUP_READ, ret);
-	if (source->environment != NULL)
+	case PIN_FROM_ENVIRONMENT:
 		return kt_secret_copy(source->environment,
 				      strlen(source->environment), ret);
-	if (source->prompt != NULL)
+	case PIN_FROM_PROMPT:
 		return source->prompt(source->prompt_arg, token_label, ret);
-	(void)err_raise(KT_ERR_PIN, "no PIN is given for token '%s'",
-			token_label);
-	return err_hint(KT_ERR_PIN, "--pin-file FILE or --pin-fd N give one");
+	case PIN_FROM_NOWHERE:
+		break;
+	}
+	return no_pin(token_label);
 }
 
 static bool ends_with(const struct kt_secret *s, uint8_t byte)

@@ -5,7 +5,25 @@
 #ifndef HSM_PIN_H
 #define HSM_PIN_H
 
+#include <limits.h>
+#include <stdbool.h>
+
 #include <keyturn/vault.h>
+
+enum pin_origin {
+	PIN_FROM_NOWHERE,
+	PIN_FROM_DESCRIPTOR,
+	PIN_FROM_FILE,
+	PIN_FROM_URI,
+	PIN_FROM_CREDENTIAL,
+	PIN_FROM_ENVIRONMENT,
+	PIN_FROM_PROMPT
+};
+
+/* The source that decides: the first that is given, in the order above. in_uri:
+ * the token's URI has a pin-source. A credential's path is put into room. */
+enum pin_origin pin_origin(const struct kt_pin_source *source, bool in_uri,
+			   char room[PATH_MAX]);
 
 /* uri_pin_source: the URI's pin-source attribute or NULL. KT_ERR_PIN when no
  * source is given or the source is empty. PIN files must be regular files or

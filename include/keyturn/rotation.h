@@ -69,10 +69,13 @@ struct kt_progress {
 	void *arg;
 };
 
+#define KT_BATCH_MAX 10000 /* rows in one transaction */
+#define KT_JOBS_MAX 64     /* worker processes */
+
 struct kt_rotate_options {
-	int64_t batch_size; /* rows, 1 to 10000; 0: 1000 */
-	int jobs; /* worker processes, 1 to 64; 0: one per core, and more
-		   * where the token makes them wait and they pay */
+	int64_t batch_size; /* 1 to KT_BATCH_MAX; 0: 1000 */
+	int jobs; /* 1 to KT_JOBS_MAX; 0: one per core, and more where the
+		   * token makes them wait and they pay */
 	const char *reason;
 	int64_t grace; /* seconds; none where the old key is compromised */
 	/* With rows in quarantine: also read back and prove the good ones. The

@@ -37,16 +37,32 @@ void time_format(int64_t time, char ret[TIME_TEXT_LEN + 1])
 		snprintf(ret, TIME_TEXT_LEN + 1, "-");
 }
 
+static const struct unit {
+	int64_t seconds;
+	const char *name;
+} units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+
+static void in_unit(int64_t seconds, const struct unit *unit,
+		    char ret[DURATION_TEXT_LEN + 1])
+{
+	snprintf(ret, DURATION_TEXT_LEN + 1, "%lld %s",
+		 (long long)(seconds / unit->seconds), unit->name);
+}
+
 void duration_format(int64_t seconds, char ret[DURATION_TEXT_LEN + 1])
 {
-	static const struct {
-		int64_t seconds;
-		const char *name;
-	} units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
 	size_t i = 0;
 
 	while (i < 3 && seconds / units[i].seconds == 0)
 		i++;
-	snprintf(ret, DURATION_TEXT_LEN + 1, "%lld %s",
-		 (long long)(seconds / units[i].seconds), units[i].name);
+	in_unit(seconds, &units[i], ret);
+}
+
+void duration_format_exact(int64_t seconds, char ret[DURATION_TEXT_LEN + 1])
+{
+	size_t i = 0;
+
+	while (i < 3 && (seconds == 0 || seconds % units[i].seconds != 0))
+		i++;
+	in_unit(seconds, &units[i], ret);
 }

@@ -23,4 +23,7 @@ void time_format(int64_t time, char ret[TIME_TEXT_LEN + 1]);
 /* "3 d", "2 h", "45 s": the largest unit, for people. */
 void duration_format(int64_t seconds, char ret[DURATION_TEXT_LEN + 1]);
 
+/* "90 s", "36 h": the largest unit that leaves nothing out. */
+void duration_format_exact(int64_t seconds, char ret[DURATION_TEXT_LEN + 1]);
+
 #endif

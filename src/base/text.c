@@ -52,6 +52,17 @@ void text_unpad(char *ret, size_t size, const unsigned char *field,
 	ret[width] = '\0';
 }
 
+size_t text_fold(const char *text, size_t width)
+{
+	size_t at = width;
+
+	if (strlen(text) <= width)
+		return strlen(text);
+	while (at > 0 && text[at] != ' ')
+		at--;
+	return at > 0 ? at : strcspn(text, " ");
+}
+
 struct text_counted text_counted(int64_t n, const char *one, const char *many)
 {
 	struct text_counted ret;

@@ -34,6 +34,10 @@ struct text_counted {
 
 struct text_counted text_counted(int64_t n, const char *one, const char *many);
 
+/* How many bytes of the text fit into a line of this width, broken at a blank;
+ * a word that is longer stays whole. */
+size_t text_fold(const char *text, size_t width);
+
 /* The next word of a text, which *at passes then; words have spaces between
  * them. False at the end, and for a word that ret has no room for. */
 bool text_word(const char **at, char *ret, size_t size);

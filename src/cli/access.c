@@ -160,12 +160,10 @@ static const struct column list_columns[] = {
 	 offsetof(struct kt_access, project)},
 	{"scope", "SCOPE", COLUMN_WORD, .word = scope_word},
 	{"state", "STATE", COLUMN_WORD, .word = state_word},
-	{"created", "CREATED", COLUMN_TIME,
-	 offsetof(struct kt_access, created)},
+	{"created", NULL, COLUMN_TIME, offsetof(struct kt_access, created)},
 	{"expires", "EXPIRES", COLUMN_TIME,
 	 offsetof(struct kt_access, expires)},
-	{"revoked", "REVOKED", COLUMN_TIME,
-	 offsetof(struct kt_access, revoked)},
+	{"revoked", NULL, COLUMN_TIME, offsetof(struct kt_access, revoked)},
 	{"label", "LABEL", COLUMN_CHARS, offsetof(struct kt_access, label)},
 };
 

@@ -11,18 +11,19 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/screen.h"
+#include "cli/settings.h"
 #include "cli/table.h"
 
 #define BACKUP(member) offsetof(struct kt_backup, member)
 
 static const struct column columns[] = {
 	{"id", "ID", COLUMN_ID, BACKUP(id)},
-	{"file", "FILE", COLUMN_CHARS, BACKUP(file)},
-	{"created", "CREATED", COLUMN_TIME, BACKUP(created)},
+	{"created", NULL, COLUMN_TIME, BACKUP(created)},
 	{"expires", "EXPIRES", COLUMN_TIME, BACKUP(expires)},
 	{"versions", "MASTER", COLUMN_CHARS, BACKUP(versions)},
-	{"size", "BYTES", COLUMN_INT, BACKUP(size)},
-	{"sha256", "SHA-256", COLUMN_CHARS, BACKUP(sha256)},
+	{"size", NULL, COLUMN_INT, BACKUP(size)},
+	{"sha256", NULL, COLUMN_CHARS, BACKUP(sha256)},
+	{"file", "FILE", COLUMN_CHARS, BACKUP(file)},
 };
 
 static const struct column one_columns[] = {
@@ -50,9 +51,11 @@ static enum kt_err create_run(struct cli *cli, const void *opts,
 	const struct create_options *o = opts;
 	struct kt_backup backup;
 	struct kt_vault *vault;
+	char path[PATH_MAX];
 
+	TRY(settings_whole_path(args[0], path));
 	TRY(cli_vault(cli, &vault));
-	TRY(kt_backup_create(vault, args[0], o->expires, &backup));
+	TRY(kt_backup_create(vault, path, o->expires, &backup));
 	return screen_show(cli, one_columns, COLUMNS(one_columns), &backup);
 }
 

@@ -42,6 +42,7 @@ void cell_read(const struct column *column, const void *row, struct cell *cell)
 	*cell = (struct cell){0};
 	switch (column->type) {
 	case COLUMN_CHARS:
+	case COLUMN_FOLDED:
 		cell->text = at;
 		return;
 	case COLUMN_TEXT:

@@ -22,6 +22,7 @@
 #define PATH_LEN_MAX 64
 #define ACCESS_TOKEN_MAX 512
 #define PIN_MAX 255
+#define HINT_MAX 240
 
 #define GLOBAL(member) offsetof(struct globals, member)
 
@@ -97,12 +98,37 @@ enum kt_err cli_write(const void *data, size_t len)
 	return err == KT_OK ? KT_OK : err_prefix(err, "standard output");
 }
 
+/* "get" alone: the commands whose last word it is, as far as there is room. */
+static void full_commands(const struct cli *cli, const char *verb,
+			  char ret[HINT_MAX])
+{
+	size_t used = 0;
+
+	ret[0] = '\0';
+	for (const struct command *const *at = cli->commands; *at != NULL;
+	     at++) {
+		const char *space = strchr((*at)->path, ' ');
+		int len;
+
+		if (space == NULL || strcmp(space + 1, verb) != 0)
+			continue;
+		len = snprintf(ret + used, HINT_MAX - used, "%skeyturn %s",
+			       used > 0 ? ", " : "", (*at)->path);
+		if (len < 0 || (size_t)len >= HINT_MAX - used) {
+			ret[used] = '\0';
+			return;
+		}
+		used += (size_t)len;
+	}
+}
+
 static enum kt_err unknown_word(const struct cli *cli, const char *path,
 				const char *word)
 {
 	size_t len = strlen(path);
 	struct suggest suggest = {.word = word};
-	char hint[96];
+	char hint[96], full[HINT_MAX];
+	enum kt_err err;
 
 	for (const struct command *const *at = cli->commands; *at != NULL;
 	     at++) {
@@ -122,8 +148,10 @@ static enum kt_err unknown_word(const struct cli *cli, const char *path,
 	     len == 0 && noun->name != NULL; noun++)
 		suggest_offer(&suggest, noun->name);
 	suggest_text(&suggest, hint, sizeof(hint));
-	return err_raise(KT_ERR_USAGE, "unknown command '%s%s%s'%s", path,
-			 len > 0 ? " " : "", word, hint);
+	err = err_raise(KT_ERR_USAGE, "unknown command '%s%s%s'%s", path,
+			len > 0 ? " " : "", word, hint);
+	full_commands(cli, len > 0 ? "" : word, full);
+	return full[0] != '\0' ? err_hint(err, "%s", full) : err;
 }
 
 static bool is_noun(const struct cli *cli, const char *word)
@@ -226,6 +254,37 @@ static enum kt_err run(struct cli *cli, int argc, char **argv)
 	return run_command(cli, argc, argv);
 }
 
+static bool has_access_token(const struct globals *globals)
+{
+	return globals->access_token_file != NULL ||
+	       globals->access_token_fd >= 0;
+}
+
+/* Which of these it was is not for the holder to know. */
+static enum kt_err explain_denied(const struct cli *cli, enum kt_err err)
+{
+	if (err != KT_ERR_DENIED || !has_access_token(&cli->globals) ||
+	    kt_err_hint()[0] != '\0')
+		return err;
+	return err_hint(err, "the access token is wrong, expired or revoked, "
+			     "or not for this project, scope or command");
+}
+
+/* It is there and was not read: that is what to say. */
+static enum kt_err explain_pin(const struct cli *cli, enum kt_err err)
+{
+	const struct kt_pin_source *pin;
+
+	if (err != KT_ERR_PIN || cli->settings == NULL)
+		return err;
+	pin = &cli->settings->params.pin;
+	if (pin->fd >= 0 || pin->file != NULL || pin->environment != NULL ||
+	    cli->env->pin == NULL)
+		return err;
+	return err_hint(err, "KEYTURN_PIN counts only where the configuration "
+			     "has pin.allow-environment: true");
+}
+
 static void print_error(const struct cli *cli, enum kt_err err)
 {
 	const char *detail = kt_err_detail();
@@ -254,7 +313,7 @@ int cli_main(const struct command *const *commands, const struct noun *nouns,
 	enum kt_err err = run(&cli, argc, argv);
 
 	if (err != KT_OK)
-		print_error(&cli, err);
+		print_error(&cli, explain_pin(&cli, explain_denied(&cli, err)));
 	kt_vault_close(cli.vault);
 	config_free(cli.config);
 	free(cli.settings);
@@ -330,12 +389,6 @@ static enum kt_err read_access_token(const struct globals *globals,
 	*ret = token;
 	token = (struct kt_secret){0};
 	return KT_OK;
-}
-
-static bool has_access_token(const struct globals *globals)
-{
-	return globals->access_token_file != NULL ||
-	       globals->access_token_fd >= 0;
 }
 
 enum kt_err cli_operator_only(const struct cli *cli)

@@ -12,6 +12,8 @@
 #include "base/text.h"
 #include "cli/commands.h"
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 static const char bash_script[] =
 	"_keyturn()\n"
 	"{\n"
@@ -84,7 +86,7 @@ static enum kt_err completion_run(struct cli *cli, const void *opts,
 {
 	(void)cli;
 	(void)opts;
-	for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++)
+	for (size_t i = 0; i < COUNT(scripts); i++)
 		if (strcmp(scripts[i].shell, args[0]) == 0)
 			return cli_write(scripts[i].script,
 					 strlen(scripts[i].script));
@@ -158,6 +160,11 @@ static void read_word(const struct cli *cli, struct typed *typed,
 	snprintf(typed->path + used, sizeof(typed->path) - used, "%s%.40s",
 		 used > 0 ? " " : "", word);
 	typed->command = cli_find(cli, typed->path);
+	if (typed->command != &help_command)
+		return;
+	/* What help is asked for is typed like the thing itself. */
+	typed->command = NULL;
+	typed->path[0] = '\0';
 }
 
 static void offer(FILE *out, const struct typed *typed, const char *prefix,
@@ -187,6 +194,8 @@ static void offer_value(FILE *out, const struct typed *typed)
 
 	if (def->type == OPT_FILE)
 		fputs(":files\n", out);
+	if (def->word != NULL)
+		offer(out, typed, "", def->word, def->help);
 	for (size_t i = 0; def->type == OPT_CHOICE && def->choices[i] != NULL;
 	     i++)
 		offer(out, typed, "", def->choices[i], def->help);
@@ -214,6 +223,23 @@ static void offer_commands(FILE *out, const struct cli *cli,
 		offer(out, typed, "", noun->name, noun->help);
 }
 
+static void offer_arguments(FILE *out, const struct typed *typed)
+{
+	static const enum kt_key_role roles[] = {KT_KEY_MASTER, KT_KEY_RECOVERY,
+						 KT_KEY_ROW_MAC, KT_KEY_AUDIT};
+	const struct command *command = typed->command;
+
+	if (command->arguments != NULL &&
+	    strstr(command->arguments, "FILE") != NULL)
+		fputs(":files\n", out);
+	for (size_t i = 0; command == &completion_command && i < COUNT(scripts);
+	     i++)
+		offer(out, typed, "", scripts[i].shell, "shell");
+	for (size_t i = 0; command == &token_attest_command && i < COUNT(roles);
+	     i++)
+		offer(out, typed, "", kt_key_role_name(roles[i]), "key");
+}
+
 static void put_candidates(FILE *out, const struct cli *cli,
 			   const struct typed *typed)
 {
@@ -232,13 +258,8 @@ static void put_candidates(FILE *out, const struct cli *cli,
 	}
 	if (command == NULL)
 		offer_commands(out, cli, typed);
-	else if (command->arguments != NULL &&
-		 strstr(command->arguments, "FILE") != NULL)
-		fputs(":files\n", out);
-	else if (command == &completion_command)
-		for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]);
-		     i++)
-			offer(out, typed, "", scripts[i].shell, "shell");
+	else
+		offer_arguments(out, typed);
 }
 
 static enum kt_err complete_run(struct cli *cli, const void *opts,

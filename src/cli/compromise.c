@@ -38,10 +38,11 @@ static void say_reencryption(const struct cli *cli, const struct kt_exposure *e)
 {
 	if (e->project_keys > 0)
 		cli_say(cli,
-			"  the %lld project keys under it are marked and "
-			"rotated too; the access tokens\n  of these projects "
-			"are revoked",
-			(long long)e->project_keys);
+			"  %s under it marked and rotated too; their "
+			"projects' access tokens\n  are revoked",
+			text_counted(e->project_keys, "project key is",
+				     "project keys are")
+				.text);
 	cli_say(cli, "  every exposed value gets a new data key");
 }
 

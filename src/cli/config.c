@@ -6,9 +6,7 @@
  */
 #include "cli/config.h"
 
-#include <assert.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +14,7 @@
 #include <unistd.h>
 
 #include <cyaml/cyaml.h>
+#include <keyturn/rotation.h>
 
 #include "base/file.h"
 #include "base/secret.h"
@@ -283,7 +282,7 @@ static enum kt_err to_jobs(const char *text, int64_t *ret)
 {
 	if (text != NULL && strcmp(text, "auto") == 0)
 		return KT_OK;
-	return to_int(text, 64, ret);
+	return to_int(text, KT_JOBS_MAX, ret);
 }
 
 static enum kt_err to_duration(const char *text, int64_t *ret)
@@ -330,7 +329,7 @@ static enum kt_err convert(const struct config_source *source,
 	VALUE(to_path(node->pin.file, &ret->pin.file), "pin", "file");
 	VALUE(to_bool(node->pin.allow_environment, &ret->pin.allow_environment),
 	      "pin", "allow-environment");
-	VALUE(to_int(node->rotation.batch_size, 10000,
+	VALUE(to_int(node->rotation.batch_size, KT_BATCH_MAX,
 		     &ret->rotation.batch_size),
 	      "rotation", "batch-size");
 	VALUE(to_jobs(node->rotation.jobs, &ret->rotation.jobs), "rotation",

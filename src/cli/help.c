@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 
 #define HELP_COLUMN 28
+#define HELP_WIDTH 80
 
 static const char *last_word(const struct command *command)
 {
@@ -31,12 +32,36 @@ static bool belongs(const struct command *command, const char *noun)
 	       command->path[len] == ' ';
 }
 
+/* The right text in lines of its own column, the first one beside the left. */
 static void put_line(FILE *out, const char *left, const char *right)
 {
-	if (strlen(left) + 2 > HELP_COLUMN)
-		fprintf(out, "%s\n%*s%s\n", left, HELP_COLUMN, "", right);
-	else
-		fprintf(out, "%-*s%s\n", HELP_COLUMN, left, right);
+	size_t len;
+
+	if (strlen(left) + 2 > HELP_COLUMN) {
+		fprintf(out, "%s\n", left);
+		left = "";
+	}
+	do {
+		len = text_fold(right, HELP_WIDTH - HELP_COLUMN);
+		fprintf(out, "%-*s%.*s\n", HELP_COLUMN, left, (int)len, right);
+		left = "";
+		right += len + strspn(right + len, " ");
+	} while (*right != '\0');
+}
+
+static void put_title(FILE *out, const struct command *command)
+{
+	char title[160];
+	const char *at = title;
+
+	snprintf(title, sizeof(title), "keyturn %s: %s", command->path,
+		 command->help);
+	while (*at != '\0') {
+		size_t len = text_fold(at, HELP_WIDTH);
+
+		fprintf(out, "%.*s\n", (int)len, at);
+		at += len + strspn(at + len, " ");
+	}
 }
 
 static void put_options(FILE *out, const struct option_def *defs, size_t count)
@@ -84,8 +109,8 @@ static void put_examples(FILE *out, const char *examples)
 
 static void put_command(FILE *out, const struct command *command)
 {
-	fprintf(out, "keyturn %s: %s\n\nUsage: keyturn %s [OPTION...]%s%s\n",
-		command->path, command->help, command->path,
+	put_title(out, command);
+	fprintf(out, "\nUsage: keyturn %s [OPTION...]%s%s\n", command->path,
 		command->arguments != NULL ? " " : "",
 		command->arguments != NULL ? command->arguments : "");
 	if (command->details != NULL)

@@ -34,20 +34,6 @@ static const struct option_def init_option[] = {
 	 .choices = gates},
 };
 
-/* The configuration is read from anywhere, so its paths are whole. */
-static enum kt_err absolute(const char *path, char ret[PATH_MAX])
-{
-	char here[PATH_MAX];
-
-	if (path[0] == '/')
-		return text_copy(ret, PATH_MAX, path, "path");
-	if (getcwd(here, sizeof(here)) == NULL)
-		return err_errno("current directory");
-	if (strncmp(path, "./", 2) == 0)
-		path += 2;
-	return text_format(ret, PATH_MAX, "%s/%s", here, path);
-}
-
 /* From the command line into the configuration being made, as a whole path. */
 static enum kt_err take_path(const char **given, char **ret)
 {
@@ -55,7 +41,7 @@ static enum kt_err take_path(const char **given, char **ret)
 
 	if (*given == NULL)
 		return KT_OK;
-	TRY(absolute(*given, whole));
+	TRY(settings_whole_path(*given, whole));
 	*ret = strdup(whole);
 	if (*ret == NULL)
 		return err_memory();
@@ -73,7 +59,7 @@ static enum kt_err find_config(const struct cli *cli, struct init_paths *paths)
 	bool named;
 
 	TRY(settings_config_path(&cli->globals, cli->env, given, &named));
-	TRY(absolute(given, paths->config));
+	TRY(settings_whole_path(given, paths->config));
 	if (!file_exists(paths->config))
 		return KT_OK;
 	return err_hint(err_raise(KT_ERR_EXISTS, "configuration %s exists",
@@ -123,7 +109,7 @@ static enum kt_err set_up(struct cli *cli, const struct init_options *o,
 	TRY(find_config(cli, paths));
 	TRY(make_config(cli, o));
 	TRY(cli_params(cli, &params));
-	TRY(absolute(params->store_path, paths->store));
+	TRY(settings_whole_path(params->store_path, paths->store));
 	TRY(text_copy(cli->settings->store, sizeof(cli->settings->store),
 		      paths->store, "store path"));
 	TRY(make_directory(paths->config, KT_ERR_CONFIG, "configuration"));
@@ -276,9 +262,9 @@ const struct command init_command = {
 		"--token or KEYTURN_TOKEN; pkcs11-tool -L shows those there\n"
 		"are.\n",
 	.examples = "keyturn init --token 'pkcs11:token=keyturn'\n"
-		    "keyturn init --module /usr/lib/softhsm/libsofthsm2.so "
-		    "--token 'pkcs11:token=dev' --store ./dev.db --config "
-		    "dev.yaml\n",
+		    "keyturn init --module /usr/lib/softhsm/libsofthsm2.so \\\n"
+		    "    --token 'pkcs11:token=dev' --store ./dev.db "
+		    "--config dev.yaml\n",
 	OPTIONS(init_option, struct init_options,
 		(.recovery_wraps = KT_RECOVERY_BY_TOKEN)),
 	.run = init_run,

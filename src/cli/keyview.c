@@ -36,7 +36,7 @@ static const struct column columns[] = {
 	{"mechanism", "Mechanism", COLUMN_WORD, .word = key_mech_word},
 	{"token_serial", "Token serial", COLUMN_CHARS, KEY(token_serial)},
 	{"cka_id", "CKA_ID", COLUMN_CHARS, offsetof(struct key_view, cka_id)},
-	{"attributes", "Attributes", COLUMN_CHARS, KEY(attributes)},
+	{"attributes", "Attributes", COLUMN_FOLDED, KEY(attributes)},
 	{"rows", "Rows", COLUMN_INT, KEY(rows)},
 	{"created", "Created", COLUMN_TIME, KEY(created)},
 	{"proven", "Proven", COLUMN_TIME, KEY(proven)},

@@ -14,6 +14,7 @@
 #include "cli/keyview.h"
 #include "cli/rotate.h"
 #include "cli/screen.h"
+#include "cli/settings.h"
 #include "cli/table.h"
 
 #define KEY(member) offsetof(struct key_view, key.member)
@@ -23,14 +24,14 @@ static const struct column list_columns[] = {
 	{"role", "ROLE", COLUMN_WORD, .word = key_role_word},
 	{"state", "STATE", COLUMN_WORD, .word = key_state_word},
 	{"rows", "ROWS", COLUMN_INT, KEY(rows)},
-	{"mechanism", "MECHANISM", COLUMN_WORD, .word = key_mech_word},
-	{"token_serial", "TOKEN", COLUMN_CHARS, KEY(token_serial)},
-	{"cka_id", "CKA_ID", COLUMN_CHARS, offsetof(struct key_view, cka_id)},
-	{"created", "CREATED", COLUMN_TIME, KEY(created)},
+	{"mechanism", NULL, COLUMN_WORD, .word = key_mech_word},
+	{"token_serial", NULL, COLUMN_CHARS, KEY(token_serial)},
+	{"cka_id", NULL, COLUMN_CHARS, offsetof(struct key_view, cka_id)},
+	{"created", NULL, COLUMN_TIME, KEY(created)},
 	{"activated", "ACTIVATED", COLUMN_TIME, KEY(activated)},
 	{"deactivated", "DEACTIVATED", COLUMN_TIME, KEY(deactivated)},
-	{"compromised", "COMPROMISED", COLUMN_TIME, KEY(compromised)},
-	{"destroyed", "DESTROYED", COLUMN_TIME, KEY(destroyed)},
+	{"compromised", NULL, COLUMN_TIME, KEY(compromised)},
+	{"destroyed", NULL, COLUMN_TIME, KEY(destroyed)},
 };
 
 static enum kt_err add_key(void *arg, const struct kt_key *key)
@@ -135,11 +136,13 @@ static const struct option_def rotate_option[] = {
 	 "FILE", "copy the database to a new FILE first"},
 };
 
-static enum kt_err make_backup(struct cli *cli, const char *path)
+static enum kt_err make_backup(struct cli *cli, const char *file)
 {
 	struct kt_backup backup;
 	struct kt_vault *vault;
+	char path[PATH_MAX];
 
+	TRY(settings_whole_path(file, path));
 	TRY(cli_vault(cli, &vault));
 	TRY(kt_backup_create(vault, path, 0, &backup));
 	cli_say(cli, "backup %s: %lld bytes, SHA-256 %s", path,

@@ -17,6 +17,7 @@
 #define BAR_PERIOD_MS 100
 #define LINE_PERIOD_MS 10000
 #define BAR_WIDTH 30
+#define BAR_WIDTH_MIN 5
 
 /* A signal handler reaches nothing but a global. */
 static volatile sig_atomic_t stop_wanted;
@@ -70,31 +71,37 @@ static void rate_format(const struct progress *p, int64_t now_ms, char *ret,
 		 here * 1000 / elapsed, eta);
 }
 
-static void bar_format(const struct progress *p, char *ret)
+/* "rewrap [####....]  50%  500/1000, 812 rows/s, 0:12 left": the bar gives way
+ * before the time that is left does. */
+static void bar_format(const struct progress *p, const char *tail,
+		       size_t columns, char *ret, size_t size)
 {
-	size_t filled = (size_t)(p->done * BAR_WIDTH / p->total);
+	char bar[BAR_WIDTH + 1];
+	size_t rest = strlen(p->step) + strlen(" []") + strlen(tail);
+	size_t width = columns < rest + BAR_WIDTH_MIN ? BAR_WIDTH_MIN
+		       : columns > rest + BAR_WIDTH   ? BAR_WIDTH
+						      : columns - rest;
+	size_t filled = (size_t)(p->done * (int64_t)width / p->total);
 
-	memset(ret, '.', BAR_WIDTH);
-	memset(ret, '#', filled < BAR_WIDTH ? filled : BAR_WIDTH);
-	ret[BAR_WIDTH] = '\0';
+	memset(bar, '.', width);
+	memset(bar, '#', filled < width ? filled : width);
+	snprintf(ret, size, "%s [%.*s]%s", p->step, (int)width, bar, tail);
 }
 
 void progress_line(const struct progress *p, int64_t now_ms, size_t columns,
 		   char *ret, size_t size)
 {
-	char bar[BAR_WIDTH + 1];
-	char rate[96];
-	char line[256];
+	char rate[96], tail[160], line[256];
 
 	if (p->total <= 0) {
 		snprintf(line, sizeof(line), "%s ...", p->step);
 	} else {
-		bar_format(p, bar);
 		rate_format(p, now_ms, rate, sizeof(rate));
-		snprintf(line, sizeof(line),
-			 "%s [%s] %3d%%  %" PRId64 "/%" PRId64 "%s", p->step,
-			 bar, (int)(p->done * 100 / p->total), p->done,
-			 p->total, rate);
+		snprintf(tail, sizeof(tail),
+			 " %3d%%  %" PRId64 "/%" PRId64 "%s",
+			 (int)(p->done * 100 / p->total), p->done, p->total,
+			 rate);
+		bar_format(p, tail, columns, line, sizeof(line));
 	}
 	snprintf(ret, size, "%.*s", (int)columns, line);
 }

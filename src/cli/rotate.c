@@ -60,7 +60,7 @@ enum kt_err rotate_ask(struct cli *cli, const struct rotate_target *target,
 
 	TRY(plan(cli, target, options, &p));
 	summary_subject(p.kind, p.project, what);
-	duration_format(options->grace, grace);
+	duration_format_exact(options->grace, grace);
 	cli_say(cli, "rotate %s: version %lld -> %lld", what,
 		(long long)p.old_version, (long long)p.new_version);
 	cli_say(cli, "  %s, batches of %lld, %s%s",

@@ -23,10 +23,10 @@ struct rotate_flags {
 #define ROTATE_PACE_OPTIONS(type, member)                                      \
 	{"batch-size", 0, OPT_INT, offsetof(type, member.batch_size), "N",     \
 	 "rows in one transaction, 1 to 10000 (default 1000)",                 \
-	 .min = 1, .max = 10000},                                              \
+	 .min = 1, .max = KT_BATCH_MAX},                                              \
 	{"jobs", 0, OPT_INT, offsetof(type, member.jobs), "N",                 \
 	 "worker processes, 1 to 64 (default auto: as many as pay)",           \
-	 .min = 1, .max = 64, .word = "auto"}
+	 .min = 1, .max = KT_JOBS_MAX, .word = "auto"}
 
 #define ROTATE_SKIP_OPTION(type, member)                                       \
 	{"skip-quarantined", 0, OPT_FLAG,                                      \

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "cli/cell.h"
+
+#define FOLD_WIDTH 50
 
 struct screen {
 	json_t *object;              /* NULL without --json */
@@ -59,6 +62,26 @@ static enum kt_err add_line(struct screen *screen, const char *label,
 	return KT_OK;
 }
 
+/* In lines that a terminal need not break: an attribute list is long. */
+static enum kt_err add_folded(struct screen *screen, const char *label,
+			      const char *text)
+{
+	size_t len;
+
+	do {
+		CLEANUP(freep) char *line = NULL;
+
+		len = text_fold(text, FOLD_WIDTH);
+		line = strndup(text, len);
+		if (line == NULL)
+			return err_memory();
+		TRY(add_line(screen, label, line));
+		label = "";
+		text += len + strspn(text + len, " ");
+	} while (*text != '\0');
+	return KT_OK;
+}
+
 /* A heading once, when another section begins. */
 static enum kt_err begin_section(struct screen *screen, const char *name,
 				 const char *heading)
@@ -80,7 +103,10 @@ static enum kt_err add_text(struct screen *screen, bool indented,
 		snprintf(label, sizeof(label), "%s%s", indented ? "  " : "",
 			 columns[i].title);
 		cell_read(&columns[i], row, &cell);
-		TRY(add_line(screen, label, cell_shown(&cell)));
+		if (columns[i].type == COLUMN_FOLDED)
+			TRY(add_folded(screen, label, cell_shown(&cell)));
+		else
+			TRY(add_line(screen, label, cell_shown(&cell)));
 	}
 	return KT_OK;
 }

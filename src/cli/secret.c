@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/ref.h"
@@ -62,8 +63,9 @@ static enum kt_err set_run(struct cli *cli, const void *opts,
 	TRY(read_value(cli, opts, &value));
 	TRY(cli_vault(cli, &vault));
 	TRY(kt_secret_set(vault, ref.project, ref.name, &value, &info));
-	cli_say(cli, "kt://%s/%s is version %lld, %zu bytes", ref.project,
-		ref.name, (long long)info.version, value.len);
+	cli_say(cli, "kt://%s/%s is version %lld, %s", ref.project, ref.name,
+		(long long)info.version,
+		text_counted((int64_t)value.len, "byte", "bytes").text);
 	return KT_OK;
 }
 
@@ -108,10 +110,9 @@ static enum kt_err show_value(const struct kt_secret *value)
 
 static enum kt_err refuse_terminal(const struct kt_secret *value)
 {
-	enum kt_err err = err_raise(KT_ERR_USAGE,
-				    "the value (%zu bytes) is not shown on a "
-				    "terminal",
-				    value->len);
+	enum kt_err err = err_raise(
+		KT_ERR_USAGE, "the value (%s) is not shown on a terminal",
+		text_counted((int64_t)value->len, "byte", "bytes").text);
 
 	return err_hint(err, "--reveal shows it, -o FILE keeps it in a file");
 }
@@ -150,7 +151,7 @@ static const struct column list_columns[] = {
 	{"name", "NAME", COLUMN_CHARS, offsetof(struct kt_secret_info, name)},
 	{"version", "VERSION", COLUMN_INT,
 	 offsetof(struct kt_secret_info, version)},
-	{"size", "SIZE", COLUMN_INT, offsetof(struct kt_secret_info, size)},
+	{"size", "BYTES", COLUMN_INT, offsetof(struct kt_secret_info, size)},
 	{"created", "CREATED", COLUMN_TIME,
 	 offsetof(struct kt_secret_info, created)},
 	{"updated", "UPDATED", COLUMN_TIME,

@@ -14,10 +14,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-
-#ifndef KEYTURN_LIBEXEC_DIR
-#define KEYTURN_LIBEXEC_DIR "/usr/libexec/keyturn"
-#endif
+#include "cli/installed.h"
 
 /* The first that is set. */
 static const char *first(const char *a, const char *b, const char *c)
@@ -60,6 +57,19 @@ enum kt_err settings_config_path(const struct globals *globals,
 			      "keyturn/keyturn.yaml", ret));
 	*ret_named = named != NULL;
 	return KT_OK;
+}
+
+enum kt_err settings_whole_path(const char *path, char ret[PATH_MAX])
+{
+	char here[PATH_MAX];
+
+	if (path[0] == '/')
+		return text_copy(ret, PATH_MAX, path, "path");
+	if (getcwd(here, sizeof(here)) == NULL)
+		return err_errno("current directory");
+	if (strncmp(path, "./", 2) == 0)
+		path += 2;
+	return text_format(ret, PATH_MAX, "%s/%s", here, path);
 }
 
 static enum kt_err resolve_store(const char *named,
@@ -133,22 +143,19 @@ static enum kt_err check_runtime_dir(const char *path)
 static enum kt_err resolve_worker(const struct environment *env,
 				  char ret[PATH_MAX])
 {
-	static const char installed[] = KEYTURN_LIBEXEC_DIR "/keyturn-worker";
-	char self[PATH_MAX];
-	char *slash;
-	ssize_t len;
-
 	if (env->worker != NULL)
 		return text_copy(ret, PATH_MAX, env->worker, "worker path");
-	if (access(installed, X_OK) == 0)
-		return text_copy(ret, PATH_MAX, installed, "worker path");
-	len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[len > 0 ? len : 0] = '\0';
-	slash = strrchr(self, '/');
-	if (slash == NULL)
-		return text_copy(ret, PATH_MAX, installed, "worker path");
-	*slash = '\0';
-	return text_format(ret, PATH_MAX, "%s/keyturn-worker", self);
+	return installed_worker(ret);
+}
+
+/* NULL where the URI says it, or nobody. */
+static enum kt_err resolve_module(const char *named, struct settings *s)
+{
+	if (named == NULL)
+		return KT_OK;
+	TRY(installed_module(named, s->module));
+	s->params.module = s->module;
+	return KT_OK;
 }
 
 static enum kt_err resolve_operator(const char *given,
@@ -224,7 +231,6 @@ enum kt_err settings_resolve(const struct globals *globals,
 	s->params = (struct kt_params){
 		.token_uri =
 			first(globals->token, env->token, config->token.uri),
-		.module = first(globals->module, config->token.module, NULL),
 		.gate = config->token.gate,
 		.pin = pin_source(globals, env, config),
 		.runtime_dir = s->runtime_dir,
@@ -233,6 +239,8 @@ enum kt_err settings_resolve(const struct globals *globals,
 		.operator_name = s->operator_name,
 		.lease_seconds = config->rotation.lease,
 	};
+	TRY(resolve_module(first(globals->module, config->token.module, NULL),
+			   s));
 	TRY(check_uri(s->params.token_uri));
 	*ret = TAKE(s);
 	return KT_OK;

@@ -14,6 +14,7 @@
 struct settings {
 	struct kt_params params;
 	char store[PATH_MAX];
+	char module[PATH_MAX];
 	char runtime_dir[PATH_MAX];
 	char worker[PATH_MAX];
 	char operator_name[KT_NAME_MAX + 1];
@@ -24,6 +25,10 @@ struct settings {
 enum kt_err settings_config_path(const struct globals *globals,
 				 const struct environment *env,
 				 char ret[PATH_MAX], bool *ret_named);
+
+/* What a file or a record keeps is read from anywhere later: a relative path
+ * begins at the working directory. */
+enum kt_err settings_whole_path(const char *path, char ret[PATH_MAX]);
 
 /* Where a token in a TPM has its folder unless it is said. */
 enum kt_err settings_tpm_state(const struct environment *env,

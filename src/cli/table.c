@@ -55,7 +55,8 @@ static enum kt_err add_columns(struct table *table)
 				    ? SCOLS_FL_RIGHT
 				    : 0;
 
-		if (scols_table_new_column(table->text, table->columns[i].title,
+		if (table->columns[i].title != NULL &&
+		    scols_table_new_column(table->text, table->columns[i].title,
 					   0, flags) == NULL)
 			return err_memory();
 	}
@@ -100,6 +101,7 @@ enum kt_err table_add(struct table *table, const void *row)
 {
 	struct libscols_line *line;
 	struct cell cell;
+	size_t at = 0;
 
 	if (table->text == NULL)
 		return add_json(table, row);
@@ -107,8 +109,10 @@ enum kt_err table_add(struct table *table, const void *row)
 	if (line == NULL)
 		return err_memory();
 	for (size_t i = 0; i < table->count; i++) {
+		if (table->columns[i].title == NULL)
+			continue;
 		cell_read(&table->columns[i], row, &cell);
-		if (scols_line_set_data(line, i, cell_shown(&cell)) != 0)
+		if (scols_line_set_data(line, at++, cell_shown(&cell)) != 0)
 			return err_memory();
 	}
 	return KT_OK;

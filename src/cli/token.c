@@ -11,6 +11,7 @@
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/evidence.h"
+#include "cli/installed.h"
 #include "cli/settings.h"
 #include "cli/tpm_conf.h"
 
@@ -94,12 +95,15 @@ static enum kt_err ask_new_so_pin(void *arg, const char *label,
 }
 
 /* No configuration is read: there need not be a vault yet. */
-static enum kt_err pin_sources(struct cli *cli, const struct init_options *o,
-			       struct kt_tpm_setup *setup)
+static enum kt_err take_settings(struct cli *cli, const struct init_options *o,
+				 struct kt_tpm_setup *setup)
 {
 	TRY(config_new(&cli->config));
+	if (cli->globals.module == NULL)
+		cli->globals.module = TPM_MODULE_NAME;
 	TRY(settings_resolve(&cli->globals, cli->env, cli->config,
 			     &cli->settings));
+	setup->module = cli->settings->params.module;
 	setup->pin = cli->settings->params.pin;
 	setup->so_pin =
 		(struct kt_pin_source){.fd = -1, .file = o->so_pin_file};
@@ -130,6 +134,19 @@ static enum kt_err state_path(const struct cli *cli,
 	return dir_make(parent);
 }
 
+/* Only root can write the default. */
+static enum kt_err add_entry(const struct cli *cli, const char *conf,
+			     const char *tcti, const char *state,
+			     struct tpm_entry *ret)
+{
+	enum kt_err err = tpm_entry_add(conf, tcti, state, ret);
+
+	if (err != KT_ERR_FAILED || cli->env->tpm2_conf != NULL)
+		return err;
+	return err_hint(err, "KEYTURN_TPM2_CONF names another file, for this "
+			     "command and every later one");
+}
+
 static void say_made(const struct cli *cli, const struct kt_token_info *token,
 		     const char *conf, const char *state)
 {
@@ -151,7 +168,6 @@ static enum kt_err init_run(struct cli *cli, const void *opts,
 	const struct init_options *o = opts;
 	const char *conf = cli->env->tpm2_conf;
 	struct kt_tpm_setup setup = {
-		.module = cli->globals.module,
 		.label = o->label,
 		.owner_file = o->owner,
 		.new_owner_file = o->new_owner,
@@ -170,9 +186,9 @@ static enum kt_err init_run(struct cli *cli, const void *opts,
 	if (conf == NULL)
 		conf = TPM_CONF_DEFAULT;
 	TRY(parse_pcrs(o->pcrs, &setup.pcrs));
-	TRY(pin_sources(cli, o, &setup));
+	TRY(take_settings(cli, o, &setup));
 	TRY(state_path(cli, o, state));
-	TRY(tpm_entry_add(conf, o->tcti, state, &entry));
+	TRY(add_entry(cli, conf, o->tcti, state, &entry));
 	setup.slot = entry.slot;
 	TRY(kt_tpm_set_up(&setup, &token));
 	tpm_entry_keep(&entry);
@@ -191,8 +207,9 @@ const struct command token_init_command = {
 		"--pin-fd, --pin-file, the systemd credential or a question.\n"
 		"A FILE may be a pipe: /dev/fd/3.\n",
 	.examples = "keyturn token init --tpm --so-pin-file so-pin\n"
-		    "keyturn token init --tpm --pcrs 7 --new-owner-auth-file "
-		    "owner --new-lockout-auth-file lockout\n",
+		    "keyturn token init --tpm --pcrs 7 \\\n"
+		    "    --new-owner-auth-file owner "
+		    "--new-lockout-auth-file lockout\n",
 	OPTIONS(init_option, struct init_options,
 		(.tcti = TCTI_DEFAULT, .label = "keyturn")),
 	.run = init_run,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include <keyturn/bench.h>
+#include <keyturn/rotation.h>
 
 #include "base/text.h"
 #include "cli/commands.h"
@@ -16,7 +17,7 @@ struct bench_options {
 static const struct option_def bench_option[] = {
 	{"jobs", 0, OPT_INT, offsetof(struct bench_options, jobs), "N",
 	 "worker processes, 1 to 64 (default auto: as many as pay)", .min = 1,
-	 .max = 64, .word = "auto"},
+	 .max = KT_JOBS_MAX, .word = "auto"},
 	{"seconds", 0, OPT_INT, offsetof(struct bench_options, seconds), "N",
 	 "time for each number of workers, 1 to 600 (default 1)", .min = 1,
 	 .max = 600},
@@ -87,9 +88,10 @@ static enum kt_err bench_run(struct cli *cli, const void *opts,
 	TRY(table_print(table));
 	seconds_format(forecast.seconds, time, sizeof(time));
 	cli_say(cli,
-		"A rotation of the master key, %lld rows with %d workers: "
-		"about %s to the cut-over.",
-		(long long)forecast.rows, forecast.jobs, time);
+		"A rotation of the master key, %s with %s: about %s to the "
+		"cut-over.",
+		text_counted(forecast.rows, "row", "rows").text,
+		text_counted(forecast.jobs, "worker", "workers").text, time);
 	return KT_OK;
 }
 

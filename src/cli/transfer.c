@@ -139,7 +139,7 @@ const struct command secret_import_command = {
 	.arguments = "PROJECT FILE",
 	.help = "store every value of a dotenv or JSON file",
 	.details = "All or nothing. A name that exists gets a new version. "
-		   "JSON is one flat object of\nstrings. FILE - is stdin and "
+		   "JSON is one flat\nobject of strings. FILE - is stdin and "
 		   "needs --format.\n",
 	.examples = "keyturn secret import payments .env -n\n"
 		    "keyturn secret import payments values.json\n",

@@ -118,15 +118,17 @@ static enum kt_err issue_store(struct kt_vault *vault, const char *project_name,
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
 	struct project_row project;
+	char expires[TIME_TEXT_LEN + 1];
 
+	time_format(row->expires, expires);
 	TRY(store_begin(vault->store, STORE_WRITE, &tx));
 	TRY(project_find(vault, project_name, KT_ACCESS_WRITE, &project));
 	row->project = project.id;
 	TRY(store_insert(vault->store, ROW_ACCESS, row));
 	TRY(audit_append(vault, "access.issue", row->id,
-			 "project=%s scope=%s expires=%lld label=%s",
-			 project.name, scope_name(row->scope),
-			 (long long)row->expires, row->label));
+			 "project=%s scope=%s expires=%s label=%s",
+			 project.name, scope_name(row->scope), expires,
+			 row->label));
 	return store_commit(&tx);
 }
 

@@ -16,6 +16,7 @@
 #include "core/backup.h"
 #include "core/doctor.h"
 #include "core/keys.h"
+#include "core/progress.h"
 
 #define REPORT_EVERY 256
 
@@ -179,9 +180,7 @@ static enum kt_err tell(struct proof *p)
 
 	if (progress == NULL || p->report->rows % REPORT_EVERY != 0)
 		return KT_OK;
-	if (progress->report != NULL)
-		progress->report(progress->arg, "proving", p->report->wraps,
-				 p->total);
+	progress_report(progress, "proving", p->report->wraps, p->total);
 	if (progress->stop != NULL && progress->stop(progress->arg))
 		return err_raise(KT_ERR_INTERRUPTED, "interrupted");
 	return KT_OK;

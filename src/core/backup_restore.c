@@ -211,8 +211,9 @@ static enum kt_err refuse_newer(const struct restore *r)
 				plan->lacking);
 	else if (plan->newer)
 		err = err_raise(KT_ERR_CONFLICT,
-				"the present database is newer: its audit "
-				"trail has %lld entries, the backup's %lld",
+				"the present database has a history that the "
+				"backup lacks: %lld audit entries, the "
+				"backup has %lld",
 				(long long)plan->present_entries,
 				(long long)plan->backup.audit_entries);
 	else if (plan->damage[0] != '\0')

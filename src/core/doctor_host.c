@@ -3,14 +3,12 @@
  */
 #include "core/doctor.h"
 
-#include <limits.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include "base/file.h"
 #include "base/secret.h"
-#include "base/text.h"
+#include "hsm/pin.h"
 
 static enum kt_err no_core_dump(struct doctor *d, struct finding *ret)
 {
@@ -35,33 +33,32 @@ static enum kt_err locked_memory(struct doctor *d, struct finding *ret)
 	return finding_ok(ret, "the heap for secrets is locked in memory");
 }
 
-static bool credential_path(const char *dir, char *ret, size_t size)
-{
-	return dir != NULL && text_format(ret, size, "%s/pin", dir) == KT_OK &&
-	       file_exists(ret);
-}
-
-/* In the order in which a login looks for it. */
 static enum kt_err pin_source(struct doctor *d, struct finding *ret)
 {
 	const struct kt_pin_source *pin = &d->params->pin;
 	const char *uri = d->params->token_uri;
+	bool in_uri = uri != NULL && strstr(uri, "pin-source=") != NULL;
 	char path[PATH_MAX];
 
-	if (pin->fd >= 0)
+	switch (pin_origin(pin, in_uri, path)) {
+	case PIN_FROM_DESCRIPTOR:
 		return finding_ok(ret, "from a descriptor");
-	if (pin->file != NULL)
+	case PIN_FROM_FILE:
 		return file_guarded(pin->file, REFUSE_READERS, ret);
-	if (uri != NULL && strstr(uri, "pin-source=") != NULL)
+	case PIN_FROM_URI:
 		return finding_ok(ret, "the token URI names its file");
-	if (credential_path(pin->credentials_dir, path, sizeof(path)))
+	case PIN_FROM_CREDENTIAL:
 		return file_guarded(path, REFUSE_READERS_BUT_GROUP, ret);
-	if (pin->environment == NULL)
-		return finding_ok(ret, "no PIN file in use");
-	finding_fix(ret, "use --pin-file with a file of mode 0600, or the "
-			 "systemd credential 'pin'");
-	return finding_warn(ret, "the PIN is in the environment, which child "
-				 "processes inherit");
+	case PIN_FROM_ENVIRONMENT:
+		finding_fix(ret, "use --pin-file with a file of mode 0600, or "
+				 "the systemd credential 'pin'");
+		return finding_warn(ret, "the PIN is in the environment, which "
+					 "child processes inherit");
+	case PIN_FROM_PROMPT:
+	case PIN_FROM_NOWHERE:
+		break;
+	}
+	return finding_ok(ret, "no PIN file in use");
 }
 
 const struct check doctor_host_checks[] = {

@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "core/keys.h"
+#include "core/key_birth.h"
 #include "hsm/gate.h"
 
 static enum kt_err module_file(struct doctor *d, struct finding *ret)

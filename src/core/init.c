@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "core/audit.h"
-#include "core/keys.h"
+#include "core/key_birth.h"
 #include "core/open.h"
 #include "hsm/gate.h"
 

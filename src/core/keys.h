@@ -58,23 +58,4 @@ enum kt_err wrap_set_store(struct kt_vault *vault, const struct wrap_set *set,
 			   const struct kt_id *subject,
 			   const struct blob *blobs);
 
-/* What labels of this vault's keys on the token end in: the beginning of its
- * id, with the time of its making. */
-#define KEY_LABEL_VAULT_LEN 18
-
-void key_label_vault(const struct kt_vault *vault,
-		     char ret[KEY_LABEL_VAULT_LEN + 1]);
-
-/* Generates the key object of a row on the token, with mech as all that a
- * wrapping key may wrap with; label from role, version and vault. key_prove()
- * must follow after a token_reload(). */
-enum kt_err key_generate(struct kt_vault *vault, enum kt_wrap_mech mech,
-			 const struct key_row *key);
-
-/* Finds it, reads the attributes back, runs the gate, makes the canary: fills
- * mech, canary, attributes, public_key, token_serial and proven in *key. The
- * caller commits. */
-enum kt_err key_prove(struct kt_vault *vault, enum kt_wrap_mech mech,
-		      struct key_row *key);
-
 #endif

@@ -12,8 +12,6 @@
 #include "hsm/rewrap.h"
 
 #define BATCH_DEFAULT 1000
-#define BATCH_MAX 10000
-#define JOBS_MAX 64
 #define JOBS_AUTO_MAX 32 /* unasked */
 
 struct rotation_leg {

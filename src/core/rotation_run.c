@@ -3,12 +3,18 @@
  * again. Everything it knows it reads from committed rows, so starting and
  * resuming differ in nothing but the lease.
  */
+#include <assert.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/text.h"
+#include "core/progress.h"
 #include "core/rotation.h"
+
+static_assert(KT_BATCH_MAX <= REWRAP_ITEMS_MAX &&
+		      KT_JOBS_MAX <= REWRAP_PROCESSES_MAX,
+	      "the token layer takes what is promised");
 
 static int processors(void)
 {
@@ -26,13 +32,13 @@ enum kt_err rotation_options(const struct kt_rotate_options *options,
 	const struct kt_rotate_options *o =
 		options != NULL ? options : &defaults;
 
-	if (o->batch_size < 0 || o->batch_size > BATCH_MAX)
+	if (o->batch_size < 0 || o->batch_size > KT_BATCH_MAX)
 		return err_raise(KT_ERR_USAGE,
 				 "batch size %lld is not between 1 and %d",
-				 (long long)o->batch_size, BATCH_MAX);
-	if (o->jobs < 0 || o->jobs > JOBS_MAX)
+				 (long long)o->batch_size, KT_BATCH_MAX);
+	if (o->jobs < 0 || o->jobs > KT_JOBS_MAX)
 		return err_raise(KT_ERR_USAGE, "%d jobs: not between 1 and %d",
-				 o->jobs, JOBS_MAX);
+				 o->jobs, KT_JOBS_MAX);
 	if (o->grace < 0)
 		return err_raise(KT_ERR_USAGE, "negative grace time");
 	run->batch_size = o->batch_size > 0 ? o->batch_size : BATCH_DEFAULT;
@@ -97,16 +103,12 @@ enum kt_err run_stamp(struct rotation_run *run, enum rotation_event event)
 void run_report(const struct rotation_run *run, const char *step, int64_t done,
 		int64_t total)
 {
-	if (run->progress.report != NULL)
-		run->progress.report(run->progress.arg, step, done, total);
+	progress_report(&run->progress, step, done, total);
 }
 
 enum kt_err run_check_stop(const struct rotation_run *run)
 {
-	if (run->progress.stop == NULL ||
-	    !run->progress.stop(run->progress.arg))
-		return KT_OK;
-	return err_raise(KT_ERR_INTERRUPTED, "stopped at a batch edge");
+	return progress_check_stop(&run->progress);
 }
 
 static enum kt_err wait_for_grace(struct rotation_run *run)

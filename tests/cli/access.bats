@@ -6,6 +6,8 @@ load helper
 
 DIGITS=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 DENIED='keyturn: secret get: access denied'
+DENIED_HINT='keyturn: hint: the access token is wrong, expired or revoked, '\
+'or not for this project, scope or command'
 
 seed() {
 	local project
@@ -63,7 +65,7 @@ denied() {
 		status=$?
 	assert_equal "$status" 4
 	assert_equal "$(wc -c <"$PLACE/stdout")" 0
-	printf '%s\n' "$DENIED" | cmp - "$PLACE/stderr"
+	printf '%s\n' "$DENIED" "$DENIED_HINT" | cmp - "$PLACE/stderr"
 }
 
 # What a token that lost its rights must not have changed.
@@ -347,8 +349,9 @@ dashed() {
 			2>"$PLACE/stderr" </dev/null || status=$?
 		echo "$command: $status, $(cat "$PLACE/stderr")"
 		assert_equal "$status" 4
-		assert_equal "$(tail -n 1 "$PLACE/stderr")" \
-			"keyturn: $command: access denied"
+		assert_equal "$(tail -n 2 "$PLACE/stderr")" \
+			"keyturn: $command: access denied
+$DENIED_HINT"
 		assert_equal "$(wc -c <"$PLACE/stdout")" 0
 		tried=$((tried + 1))
 	done <"$PLACE/commands"

@@ -92,6 +92,7 @@ assert_wrong_once() {
 
 @test "KEYTURN_PIN counts only where the configuration allows it" {
 	KEYTURN_PIN=$PIN run_fails 7 proxied project list
+	assert_line --partial 'hint: KEYTURN_PIN counts only where'
 	assert_line --index 0 --partial 'no PIN is given'
 	assert_equal "$(calls_of C_Login)" 0
 	allow_environment

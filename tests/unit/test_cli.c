@@ -279,6 +279,12 @@ static void test_progress_line(void **state)
 	p.total = 10000000;
 	progress_line(&p, 3000, 200, line, sizeof(line));
 	assert_non_null(strstr(line, "0%  500/10000000, 200 rows/s, 13:53:"));
+	/* The bar is what gives way, down to a few characters. */
+	progress_line(&p, 3000, 70, line, sizeof(line));
+	assert_int_equal(strlen(line), 70);
+	assert_non_null(strstr(line, " left"));
+	progress_line(&p, 3000, 50, line, sizeof(line));
+	assert_non_null(strstr(line, "staging [.....]"));
 }
 
 static void test_gate_summary(void **state)

@@ -133,8 +133,28 @@ static void times_are_rfc_3339(void **state)
 	assert_string_equal(span, "-3 d");
 	duration_format(0, span);
 	assert_string_equal(span, "0 s");
+	duration_format_exact(90, span);
+	assert_string_equal(span, "90 s");
+	duration_format_exact(36 * 3600, span);
+	assert_string_equal(span, "36 h");
+	duration_format_exact(7 * 86400, span);
+	assert_string_equal(span, "7 d");
+	duration_format_exact(0, span);
+	assert_string_equal(span, "0 s");
 	assert_true(clock_now() > 1700000000);
 	assert_true(clock_monotonic_ms() <= clock_monotonic_ms());
+}
+
+static void lines_break_at_blanks(void **state)
+{
+	(void)state;
+	assert_int_equal(text_fold("", 8), 0);
+	assert_int_equal(text_fold("all of it", 9), 9);
+	assert_int_equal(text_fold("one two three", 7), 7);
+	assert_int_equal(text_fold("one two three", 8), 7);
+	assert_int_equal(text_fold("one two three", 6), 3);
+	assert_int_equal(text_fold("unbreakable word", 5), 11);
+	assert_int_equal(text_fold("unbreakable", 5), 11);
 }
 
 static void errors_are_one_line(void **state)
@@ -215,6 +235,7 @@ int main(void)
 		cmocka_unit_test(words_have_spaces_between_them),
 		cmocka_unit_test(durations_have_a_unit),
 		cmocka_unit_test(times_are_rfc_3339),
+		cmocka_unit_test(lines_break_at_blanks),
 		cmocka_unit_test(errors_are_one_line),
 		cmocka_unit_test(errors_survive_cleanup_work),
 		cmocka_unit_test(system_errors_keep_their_class),

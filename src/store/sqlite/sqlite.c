@@ -24,9 +24,11 @@ DEFINE_CLEANUP(struct sqlite_db, sqlite_close)
 static enum kt_err find_file(const char *path, struct stat *ret)
 {
 	if (stat(path, ret) != 0 && errno == ENOENT)
-		return err_hint(err_raise(KT_ERR_STORE,
-					  "there is no database %s", path),
-				"keyturn init makes a new vault");
+		return err_hint(
+			err_raise(KT_ERR_STORE, "there is no database %s",
+				  path),
+			"keyturn backup restore FILE brings a vault back, "
+			"keyturn init makes a new one");
 	if (stat(path, ret) != 0)
 		return err_raise(KT_ERR_STORE, "database %s: %s", path,
 				 strerror(errno));
