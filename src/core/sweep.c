@@ -16,7 +16,7 @@
 /* Of work in a batch: its end renews the lease, and is what a stop waits for.
  */
 #define BATCH_US 1000000
-#define BATCH_FIRST 16 /* nothing is known yet */
+#define BATCH_LEAST 16 /* so that all workers have some; the first, too */
 
 struct pipe {
 	struct sweep *sweep;
@@ -130,10 +130,11 @@ static enum kt_err start_workers(struct pipe *pipe)
 
 int64_t sweep_batch_size(int64_t rows, int64_t took_us, int64_t most)
 {
-	double fits = rows > 0 ? (double)rows * BATCH_US / (double)(took_us + 1)
-			       : BATCH_FIRST;
+	double fits = (double)rows * BATCH_US / ((double)took_us + 1);
 
-	return fits < 1 ? 1 : fits > (double)most ? most : (int64_t)fits;
+	if (fits < BATCH_LEAST)
+		fits = BATCH_LEAST;
+	return fits < (double)most ? (int64_t)fits : most;
 }
 
 static void resize(struct pipe *pipe)

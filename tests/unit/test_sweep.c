@@ -112,17 +112,17 @@ static void a_dry_run_that_was_stopped_found_nothing_good(void **state)
 
 static void a_batch_is_a_second_of_work(void **state)
 {
-	int64_t first = sweep_batch_size(0, 0, 1000);
+	int64_t least = sweep_batch_size(0, 0, 1000);
 
 	(void)state;
-	assert_in_range(first, 1, 100);
-	assert_int_equal(sweep_batch_size(0, 0, first - 1), first - 1);
-	assert_int_equal(sweep_batch_size(0, 90 * SECOND, 1000), first);
-	assert_in_range(sweep_batch_size(first, SECOND / 2, 1000),
-			2 * first - 1, 2 * first);
-	assert_int_equal(sweep_batch_size(first, 60 * SECOND, 1000), 1);
-	assert_int_equal(sweep_batch_size(1, INT64_MAX - 1, 1000), 1);
-	assert_int_equal(sweep_batch_size(first, 0, 1000), 1000);
+	assert_in_range(least, 1, 100);
+	assert_int_equal(sweep_batch_size(0, 0, least - 1), least - 1);
+	assert_int_equal(sweep_batch_size(0, 90 * SECOND, 1000), least);
+	assert_int_equal(sweep_batch_size(least, 60 * SECOND, 1000), least);
+	assert_in_range(sweep_batch_size(least, SECOND / 2, 1000),
+			2 * least - 1, 2 * least);
+	assert_int_equal(sweep_batch_size(1, INT64_MAX, 1000), least);
+	assert_int_equal(sweep_batch_size(least, 0, 1000), 1000);
 	assert_int_equal(sweep_batch_size(INT64_MAX, 1, 10000), 10000);
 }
 
