@@ -4,42 +4,61 @@
 #include "hsm/pace.h"
 
 #define PIECE_US 50000 /* of work: short beside a wait for the last piece */
-#define PIECE_FIRST 2  /* nothing is known yet */
+#define PIECE_FIRST 2  /* a session; nothing is known yet */
 #define PIECE_MAX 250
 
+#define WARM_ANSWERS                                                           \
+	3 /* by each worker: two were under way, and with the                  \
+	   * next one its new sessions begin */
 #define MEASURE_US 150000
 #define MEASURE_ANSWERS 4 /* by each worker */
 #define WORTH_IT 1.25
 
-static void measure_again(struct pace *pace)
+static size_t share(size_t whole, size_t parts)
 {
-	pace->warming = 2 * pace->workers;
+	return (whole + parts - 1) / parts;
+}
+
+size_t pace_processes(const struct pace_limits *limits, size_t jobs)
+{
+	size_t least = share(jobs, limits->sessions);
+	size_t most = jobs < limits->processes ? jobs : limits->processes;
+
+	return most > least ? most : least;
+}
+
+size_t pace_sessions(const struct pace *pace, size_t process)
+{
+	return pace->jobs / pace->processes +
+	       (process < pace->jobs % pace->processes);
+}
+
+static void change(struct pace *pace, size_t jobs)
+{
+	pace->jobs = jobs;
+	pace->processes = pace_processes(&pace->limits, jobs);
+	pace->warming = WARM_ANSWERS * pace->processes;
 	pace->answers = pace->rows = pace->waits = 0;
 }
 
-void pace_init(struct pace *pace, size_t workers, size_t max)
+void pace_init(struct pace *pace, const struct pace_limits *limits)
 {
 	*pace = (struct pace){
-		.workers = workers,
-		.max = max,
-		.settled = workers >= max,
+		.limits = *limits,
+		.settled = limits->jobs >= limits->jobs_max,
 	};
-	measure_again(pace);
+	change(pace, limits->jobs);
 }
 
-static void note_size(struct pace *pace, size_t rows, int64_t took_us)
+static void note_size(struct pace *pace, const struct pace_answer *answer)
 {
-	double one = (double)took_us / (double)rows;
+	size_t at_once = answer->rows < answer->sessions ? answer->rows
+							 : answer->sessions;
+	double one = (double)answer->took_us * (double)at_once /
+		     (double)answer->rows;
 
 	pace->row_us =
 		pace->row_us > 0 ? 0.75 * pace->row_us + 0.25 * one : one;
-}
-
-static bool change(struct pace *pace, size_t workers)
-{
-	pace->workers = workers;
-	measure_again(pace);
-	return true;
 }
 
 /* Enough has been measured. */
@@ -50,52 +69,60 @@ static bool judge(struct pace *pace, int64_t now_us)
 
 	if (pace->best > 0 && rate < pace->best * WORTH_IT) {
 		pace->settled = true;
-		return change(pace, pace->workers / 2);
+		change(pace, pace->jobs / 2);
+		return true;
 	}
 	pace->best = rate;
 	/* A row is several calls: half a wait a row is no waiting. */
-	pace->settled =
-		2 * pace->waits < pace->rows || 2 * pace->workers > pace->max;
-	return pace->settled ? false : change(pace, 2 * pace->workers);
+	pace->settled = 2 * pace->waits < pace->rows ||
+			2 * pace->jobs > pace->limits.jobs_max;
+	if (!pace->settled)
+		change(pace, 2 * pace->jobs);
+	return !pace->settled;
 }
 
-bool pace_note(struct pace *pace, size_t rows, int64_t took_us, size_t waits,
-	       int64_t now_us)
+bool pace_note(struct pace *pace, const struct pace_answer *answer)
 {
-	if (rows == 0)
+	if (answer->rows == 0)
 		return false;
-	note_size(pace, rows, took_us);
+	note_size(pace, answer);
 	if (pace->settled)
 		return false;
 	if (pace->warming > 0) {
 		pace->warming--;
-		pace->since_us = now_us;
+		pace->since_us = answer->now_us;
 		return false;
 	}
-	pace->rows += rows;
-	pace->waits += waits;
+	pace->rows += answer->rows;
+	pace->waits += answer->waits;
 	pace->answers++;
-	if (pace->answers < MEASURE_ANSWERS * pace->workers ||
-	    now_us - pace->since_us < MEASURE_US)
+	if (pace->answers < MEASURE_ANSWERS * pace->processes ||
+	    answer->now_us - pace->since_us < MEASURE_US)
 		return false;
-	return judge(pace, now_us);
+	return judge(pace, answer->now_us);
 }
 
 void pace_refuse(struct pace *pace)
 {
 	pace->settled = true;
-	change(pace, pace->workers / 2);
+	if (pace->jobs > pace->limits.jobs)
+		change(pace, pace->jobs / 2);
 }
 
-size_t pace_piece(const struct pace *pace, size_t batch)
+/* Whole rounds of all its sessions: in the last one none is without a row. */
+size_t pace_piece(const struct pace *pace, size_t process, size_t batch)
 {
-	size_t share = (batch + pace->workers - 1) / pace->workers;
+	size_t sessions = pace_sessions(pace, process);
+	size_t most = share(batch * sessions, pace->jobs);
 	double fits = pace->row_us > 0 ? PIECE_US / pace->row_us : PIECE_FIRST;
-	size_t piece = fits < 1           ? 1
-		       : fits > PIECE_MAX ? PIECE_MAX
-					  : (size_t)fits;
+	size_t rounds = fits < 1           ? 1
+			: fits > PIECE_MAX ? PIECE_MAX
+					   : (size_t)fits;
+	size_t piece = rounds * sessions;
 
-	if (piece > share)
-		piece = share;
+	if (piece > PIECE_MAX)
+		piece = PIECE_MAX;
+	if (piece > most)
+		piece = most;
 	return piece > 0 ? piece : 1;
 }

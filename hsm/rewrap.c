@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -24,7 +25,8 @@
 #define QUEUE_MAX 2 /* one in work, one on its way */
 #define DEPTH 4     /* batches under way, however many workers */
 
-/* A token this slow is taken for dead. */
+/* A token this slow is taken for dead. One that serves the sessions of a
+ * process one after the other has the time for it. */
 #define BATCH_MS 60000
 #define ITEM_MS 1000
 
@@ -43,8 +45,9 @@ struct rewrap {
 	struct worker_hello hello;
 	struct work work; /* in the caller's process */
 	struct worker *workers;
-	size_t processes, wanted; /* at most; at least */
-	struct pace pace;         /* so many are used */
+	size_t processes; /* there is room for */
+	size_t wanted;    /* that there are at least */
+	struct pace pace; /* so many are used, by so many sessions */
 	struct pieces pieces;
 	struct err_saved stop; /* its err is KT_OK while work goes on */
 };
@@ -136,7 +139,7 @@ static struct worker *worker_choose(struct rewrap *r)
 {
 	struct worker *best = NULL;
 
-	for (size_t i = 0; i < r->pace.workers && i < r->processes; i++) {
+	for (size_t i = 0; i < r->pace.processes; i++) {
 		struct worker *w = &r->workers[i];
 
 		if (worker_spent(w))
@@ -159,11 +162,16 @@ static size_t keys_in(const struct rewrap_batch *batch)
 	return keys;
 }
 
+static size_t sessions_of(const struct rewrap *r, const struct worker *w)
+{
+	return pace_sessions(&r->pace, (size_t)(w - r->workers));
+}
+
 /* Work goes on without it: a token may have no more sessions. */
 static bool is_extra(const struct rewrap *r, const struct worker *w)
 {
 	return (size_t)(w - r->workers) >= r->wanted &&
-	       r->pace.workers > r->wanted;
+	       r->pace.processes > r->wanted;
 }
 
 static void give(struct rewrap *r, struct worker *w, struct piece *piece)
@@ -175,6 +183,7 @@ static void give(struct rewrap *r, struct worker *w, struct piece *piece)
 		piece_return(piece);
 		return;
 	}
+	piece->part.sessions = (uint32_t)sessions_of(r, w);
 	if (err == KT_OK)
 		err = worker_put_batch(&w->child.out, piece->number,
 				       &piece->part);
@@ -206,18 +215,37 @@ static enum kt_err answer_read(struct worker *w, enum kt_err *ret_told)
 
 static void retire_surplus(struct rewrap *r)
 {
-	for (size_t i = r->pace.workers; i < r->processes; i++)
+	for (size_t i = r->pace.processes; i < r->processes; i++)
 		worker_retire(&r->workers[i]);
 }
 
-/* One piece less; what it took says how to go on. */
+/* What a piece took says how to go on. It may have been given out before the
+ * last change. */
+static void note(struct rewrap *r, const struct worker *w)
+{
+	const struct rewrap_batch *part = &w->queue[0]->part;
+	int64_t now = clock_monotonic_us();
+	const struct pace_answer answer = {
+		.rows = part->count,
+		.sessions = part->sessions_had,
+		.took_us = now - w->begun_us,
+		.waits = part->waits,
+		.now_us = now,
+	};
+
+	if (part->sessions_had < part->sessions &&
+	    part->sessions_had < sessions_of(r, w))
+		pace_refuse(&r->pace);
+	pace_note(&r->pace, &answer);
+}
+
+/* One piece less. */
 static void answered(struct rewrap *r, struct worker *w, enum kt_err told)
 {
 	struct piece *piece = w->queue[0];
-	int64_t now = clock_monotonic_us();
-	const struct rewrap_batch part = piece->part;
 
-	pace_note(&r->pace, part.count, now - w->begun_us, part.waits, now);
+	if (told == KT_OK)
+		note(r, w);
 	w->queue[0] = w->queue[1];
 	w->queued--;
 	clock_start(w);
@@ -261,11 +289,12 @@ static void serve(struct rewrap *r, struct worker *w)
 }
 
 /* Of the oldest batch, as a measure for all of them. */
-static size_t piece_size(const struct rewrap *r)
+static size_t piece_size(const struct rewrap *r, const struct worker *w)
 {
 	const struct entry *oldest = &r->pieces.entries[r->pieces.first];
 
-	return pace_piece(&r->pace, oldest->batch->count);
+	return pace_piece(&r->pace, (size_t)(w - r->workers),
+			  oldest->batch->count);
 }
 
 /* Its owner is to hear of it before the batches behind it are tried: with a
@@ -282,7 +311,7 @@ static void dispatch(struct rewrap *r)
 
 	while (r->stop.err == KT_OK && r->pieces.count > 0 &&
 	       !oldest_failed(r) && (w = worker_choose(r)) != NULL &&
-	       (piece = pieces_next(&r->pieces, piece_size(r))) != NULL) {
+	       (piece = pieces_next(&r->pieces, piece_size(r, w))) != NULL) {
 		give(r, w, piece);
 		serve(r, w);
 	}
@@ -316,7 +345,7 @@ static void check_deadline(struct rewrap *r, struct worker *w)
 /* Waits until a worker has something to say or takes more. */
 static enum kt_err wait_workers(struct rewrap *r)
 {
-	struct pollfd fds[REWRAP_PROCESSES_MAX];
+	struct pollfd fds[REWRAP_JOBS_MAX];
 
 	for (size_t i = 0; i < r->processes; i++) {
 		const struct child *child = &r->workers[i].child;
@@ -342,37 +371,78 @@ static enum kt_err hello_fill(const struct rewrap_params *params,
 	TRY(text_copy(ret->module, sizeof(ret->module), module, "module"));
 	TRY(text_copy(ret->runtime_dir, sizeof(ret->runtime_dir),
 		      token->runtime_dir, "runtime directory"));
-	ret->max_sessions = (uint32_t)token->max_sessions;
 	ret->last_try = token->pin->last_try;
 	ret->old_key = params->old_key;
 	ret->new_key = params->new_key;
 	return KT_OK;
 }
 
-static size_t most_processes(const struct rewrap_params *params)
+/* 0: nobody says. */
+static void limit(size_t *most, size_t by)
 {
-	return params->processes_max > params->processes ? params->processes_max
-							 : params->processes;
+	if (by > 0 && *most > by)
+		*most = by;
+}
+
+/* A thread that judges a row must find a session to do it in. */
+static size_t most_sessions(const struct rewrap_params *params)
+{
+	size_t each = work_sessions(&params->old_key, &params->new_key);
+	size_t token = token_sessions_max(params->token) / each;
+	size_t most = REWRAP_JOBS_MAX;
+
+	limit(&most, params->sessions);
+	limit(&most, params->token_params->max_sessions);
+	limit(&most, token > 0 ? token : 1);
+	return most;
+}
+
+static size_t cores(void)
+{
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return count > 0 ? (size_t)count : 1;
+}
+
+static size_t most_jobs(const struct rewrap_params *params)
+{
+	return params->jobs_max > params->jobs ? params->jobs_max
+					       : params->jobs;
+}
+
+static void set_pace(struct rewrap *r, const struct rewrap_params *params)
+{
+	const struct pace_limits limits = {
+		.jobs = params->jobs,
+		.jobs_max = most_jobs(params),
+		.processes =
+			params->processes > 0 ? params->processes : cores(),
+		.sessions = most_sessions(params),
+	};
+
+	pace_init(&r->pace, &limits);
+	r->hello.max_sessions = (uint32_t)limits.sessions;
+	r->wanted = r->pace.processes;
 }
 
 static enum kt_err start_workers(struct rewrap *r,
 				 const struct rewrap_params *params)
 {
-	size_t most = most_processes(params);
+	size_t most;
 
 	TRY(hello_fill(params, &r->hello));
+	set_pace(r, params);
+	most = pace_processes(&r->pace.limits, most_jobs(params));
 	TRY(pieces_init(DEPTH, QUEUE_MAX * most, &r->pieces));
-	pace_init(&r->pace, params->processes, most);
 	r->pin = token_pin(params->token);
 	r->program = params->worker;
 	r->workers = calloc(most, sizeof(*r->workers));
 	if (r->workers == NULL)
 		return err_memory();
 	r->processes = most;
-	r->wanted = params->processes;
 	for (size_t i = 0; i < r->processes; i++)
 		r->workers[i].child = CHILD_INIT;
-	for (size_t i = 0; i < params->processes; i++)
+	for (size_t i = 0; i < r->wanted; i++)
 		TRY(worker_start(r, &r->workers[i]));
 	return KT_OK;
 }
@@ -392,11 +462,11 @@ enum kt_err rewrap_start(const struct rewrap_params *params,
 
 	if (r == NULL)
 		return err_memory();
-	if (most_processes(params) > REWRAP_PROCESSES_MAX)
-		return err_raise(KT_ERR_USAGE, "more than %d workers",
-				 REWRAP_PROCESSES_MAX);
-	TRY(params->processes > 0 ? start_workers(r, params)
-				  : start_here(r, params));
+	if (most_jobs(params) > REWRAP_JOBS_MAX)
+		return err_raise(KT_ERR_USAGE, "more than %d jobs",
+				 REWRAP_JOBS_MAX);
+	TRY(params->jobs > 0 ? start_workers(r, params)
+			     : start_here(r, params));
 	*ret = TAKE(r);
 	return KT_OK;
 }

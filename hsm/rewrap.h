@@ -1,9 +1,9 @@
 /*
  * Rewrapping in bulk: batches of blobs from one wrapping key to another, or
- * proofs that two blobs hold the same key. With processes the work is done by
- * keyturn-worker processes, each with a login and sessions of its own; without
- * it is done in the caller's token. Batches come back in the order they were
- * submitted.
+ * proofs that two blobs hold the same key. With jobs the work is done by
+ * keyturn-worker processes, each with a login of its own and a session for each
+ * of its jobs; without it is done in the caller's token. Batches come back in
+ * the order they were submitted.
  *
  * Workers share a batch in pieces. One that dies or that reports token trouble
  * is replaced once per piece and the piece done again (rewrapping is
@@ -43,22 +43,30 @@ struct rewrap_item {
 };
 
 #define REWRAP_ITEMS_MAX 10000 /* in one batch */
-#define REWRAP_PROCESSES_MAX 64
+#define REWRAP_JOBS_MAX 64
 
 struct rewrap_batch {
 	enum rewrap_op op;
 	size_t count;
 	struct rewrap_item *items;
-	void *user;     /* the caller's */
-	uint32_t waits; /* how often the token made the work wait */
+	void *user; /* the caller's */
+
+	/* Set by who hands it to a worker, and by the worker. */
+	uint32_t sessions;     /* that may work on it at once */
+	uint32_t sessions_had; /* fewer where the token has no more */
+	uint32_t waits;        /* how often the token made the work wait */
 };
 
 struct rewrap_params {
 	struct token *token; /* logged in: the PIN is proven */
 	const struct token_params *token_params; /* for the workers' login */
 	const char *worker;                      /* path of keyturn-worker */
-	unsigned processes;     /* to begin with; 0: in the caller's process */
-	unsigned processes_max; /* more, where that pays; 0: no more */
+	unsigned jobs;      /* calls at the token at once, to begin with; 0: in
+			     * the caller's process */
+	unsigned jobs_max;  /* more, where that pays; 0: no more */
+	unsigned processes; /* that share the jobs; 0: one a core */
+	unsigned sessions;  /* of a process, at most: for more jobs there are
+			     * more processes; 0: as many as it takes */
 	struct rewrap_key old_key, new_key;
 };
 

@@ -55,16 +55,22 @@ static enum kt_err token_new(const struct token_params *params,
 }
 
 /* 0 says "no limit", as do numbers near the largest (openCryptoki). */
-static void limit_sessions(struct token *token)
+size_t token_sessions_max(const struct token *token)
 {
 	CK_ULONG most = token->slot.token.ulMaxSessionCount;
 
 	if (most == CK_EFFECTIVELY_INFINITE ||
 	    most == CK_UNAVAILABLE_INFORMATION)
-		return;
-	if (token->max + SESSIONS_BESIDE > most)
-		token->max =
-			most > SESSIONS_BESIDE + 1 ? most - SESSIONS_BESIDE : 1;
+		return SIZE_MAX;
+	return most > SESSIONS_BESIDE + 1 ? most - SESSIONS_BESIDE : 1;
+}
+
+static void limit_sessions(struct token *token)
+{
+	size_t most = token_sessions_max(token);
+
+	if (token->max > most)
+		token->max = most;
 }
 
 static enum kt_err start(struct token *token, P11KitUri *uri,

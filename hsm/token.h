@@ -52,6 +52,10 @@ enum kt_err token_info(struct token *token, struct kt_token_info *ret);
 /* "pkcs11:token=...;serial=...;module-path=..." without a PIN. */
 enum kt_err token_uri(struct token *token, char *ret, size_t size);
 
+/* Sessions that a process may have in its pool, by what the token announces;
+ * SIZE_MAX: as many as it likes. At least 1. */
+size_t token_sessions_max(const struct token *token);
+
 /* The PIN as given, for workers; borrowed, lives as long as the token. */
 const struct kt_secret *token_pin(const struct token *token);
 

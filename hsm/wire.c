@@ -13,7 +13,7 @@
 #include "base/secret.h"
 
 #define MAGIC 0x6b745257 /* "ktRW" */
-#define VERSION 1
+#define VERSION 2
 #define ROOM_MAX (2 * (WIRE_HEADER_LEN + WIRE_PAYLOAD_MAX))
 #define ROOM_FIRST 4096
 #define LENGTH_AT 8 /* in the header, behind magic, version and type */

@@ -57,6 +57,15 @@ static void get_key(struct wire *wire, struct rewrap_key *ret)
 	wire_get_blob(wire, &ret->canary);
 }
 
+static uint32_t get_sessions(struct wire *wire)
+{
+	uint32_t sessions = wire_get_u8(wire);
+
+	if (sessions < 1 || sessions > REWRAP_JOBS_MAX)
+		wire->failed = true;
+	return sessions;
+}
+
 enum kt_err worker_put_hello(struct wire *wire,
 			     const struct worker_hello *hello)
 {
@@ -64,7 +73,7 @@ enum kt_err worker_put_hello(struct wire *wire,
 	wire_put_text(wire, hello->uri);
 	wire_put_text(wire, hello->module);
 	wire_put_text(wire, hello->runtime_dir);
-	wire_put_u32(wire, hello->max_sessions);
+	wire_put_u8(wire, (uint8_t)hello->max_sessions);
 	wire_put_u8(wire, hello->last_try);
 	put_key(wire, &hello->old_key);
 	put_key(wire, &hello->new_key);
@@ -80,7 +89,7 @@ enum kt_err worker_get_hello(struct wire *wire, struct worker_hello *ret)
 	wire_get_text(wire, hello.uri, sizeof(hello.uri));
 	wire_get_text(wire, hello.module, sizeof(hello.module));
 	wire_get_text(wire, hello.runtime_dir, sizeof(hello.runtime_dir));
-	hello.max_sessions = wire_get_u32(wire);
+	hello.max_sessions = get_sessions(wire);
 	hello.last_try = wire_get_bool(wire);
 	get_key(wire, &hello.old_key);
 	get_key(wire, &hello.new_key);
@@ -95,6 +104,7 @@ enum kt_err worker_put_batch(struct wire *wire, uint64_t number,
 	wire_begin(wire, WIRE_BATCH);
 	wire_put_u64(wire, number);
 	wire_put_u8(wire, (uint8_t)batch->op);
+	wire_put_u8(wire, (uint8_t)batch->sessions);
 	wire_put_u32(wire, (uint32_t)batch->count);
 	for (size_t i = 0; i < batch->count; i++) {
 		wire_put_blob(wire, &batch->items[i].in);
@@ -123,10 +133,12 @@ enum kt_err worker_get_batch(struct wire *wire, uint64_t *ret_number,
 	CLEANUP(freep) struct rewrap_item *items = NULL;
 	uint64_t number = wire_get_u64(wire);
 	unsigned op = wire_get_u8(wire);
+	uint32_t sessions = get_sessions(wire);
 	size_t count = wire_get_u32(wire);
-	struct rewrap_batch batch = {.op = (enum rewrap_op)op, .count = count};
+	struct rewrap_batch batch = {
+		.op = (enum rewrap_op)op, .sessions = sessions, .count = count};
 
-	if (wire_type(wire) != WIRE_BATCH || op > REWRAP_TRY ||
+	if (wire_type(wire) != WIRE_BATCH || wire->failed || op > REWRAP_TRY ||
 	    count > REWRAP_ITEMS_MAX || count > wire_left(wire) / 2)
 		return err_raise(KT_ERR_IO, "malformed batch");
 	items = calloc(count > 0 ? count : 1, sizeof(*items));
@@ -157,6 +169,7 @@ enum kt_err worker_put_result(struct wire *wire, uint64_t number,
 			wire_put_blob(wire, &item->out);
 	}
 	wire_put_u32(wire, batch->waits);
+	wire_put_u8(wire, (uint8_t)batch->sessions_had);
 	return wire_end(wire);
 }
 
@@ -188,6 +201,9 @@ enum kt_err worker_get_result(struct wire *wire, uint64_t number,
 	for (size_t i = 0; i < batch->count; i++)
 		get_outcome(wire, batch->op, &batch->items[i]);
 	batch->waits = wire_get_u32(wire);
+	batch->sessions_had = wire_get_u8(wire);
+	if (batch->sessions_had < 1 || batch->sessions_had > batch->sessions)
+		wire->failed = true;
 	return wire_finish(wire);
 }
 
@@ -287,8 +303,28 @@ static enum kt_err try_item(const struct work *work,
 	return wrap_prove(work->new_key, &copy, work->old_key, &item->in);
 }
 
-static enum kt_err work_item(const struct work *work, enum rewrap_op op,
-			     struct rewrap_item *item)
+static size_t sessions_of(const struct rewrap_key *key)
+{
+	return (key->wrapped || key->token_key.role == KT_KEY_PROJECT) +
+	       (size_t)key->temporary;
+}
+
+size_t work_sessions(const struct rewrap_key *old_key,
+		     const struct rewrap_key *new_key)
+{
+	return 2 + sessions_of(old_key) + sessions_of(new_key);
+}
+
+enum kt_err work_allows(const struct work *work, enum rewrap_op op)
+{
+	if (work->trial && op != REWRAP_TRY)
+		return err_raise(KT_ERR_USAGE,
+				 "a temporary key can only be tried");
+	return KT_OK;
+}
+
+static enum kt_err do_item(const struct work *work, enum rewrap_op op,
+			   struct rewrap_item *item)
 {
 	switch (op) {
 	case REWRAP_COPY:
@@ -304,22 +340,22 @@ static enum kt_err work_item(const struct work *work, enum rewrap_op op,
 	return err_raise(KT_ERR_USAGE, "no such operation");
 }
 
+enum kt_err work_item(const struct work *work, enum rewrap_op op,
+		      struct rewrap_item *item)
+{
+	item->err = do_item(work, op, item);
+	item->reason[0] = '\0';
+	if (item->err != KT_ERR_INTEGRITY)
+		return item->err;
+	text_cut(item->reason, sizeof(item->reason), kt_err_detail());
+	return KT_OK;
+}
+
 enum kt_err work_batch(const struct work *work,
 		       const struct rewrap_batch *batch)
 {
-	if (work->trial && batch->op != REWRAP_TRY)
-		return err_raise(KT_ERR_USAGE,
-				 "a temporary key can only be tried");
-	for (size_t i = 0; i < batch->count; i++) {
-		struct rewrap_item *item = &batch->items[i];
-
-		item->err = work_item(work, batch->op, item);
-		item->reason[0] = '\0';
-		if (item->err == KT_ERR_INTEGRITY)
-			text_cut(item->reason, sizeof(item->reason),
-				 kt_err_detail());
-		else if (item->err != KT_OK)
-			return item->err;
-	}
+	TRY(work_allows(work, batch->op));
+	for (size_t i = 0; i < batch->count; i++)
+		TRY(work_item(work, batch->op, &batch->items[i]));
 	return KT_OK;
 }

@@ -16,7 +16,8 @@
 
 #define WORKER_URI_MAX 1024
 
-/* How a worker comes to the token and to the two keys. */
+/* How a worker comes to the token and to the two keys. max_sessions: a batch
+ * has no more, and is not refused where it does. */
 struct worker_hello {
 	char uri[WORKER_URI_MAX];
 	char module[PATH_MAX]; /* "": the URI's */
@@ -55,7 +56,7 @@ enum kt_err worker_put_error(struct wire *wire, uint64_t number,
 enum kt_err worker_get_error(struct wire *wire, uint64_t number,
 			     enum kt_err *ret);
 
-/* The two keys of a rewrap, ready on a token. */
+/* The two keys of a rewrap, ready on a token: for one thread. */
 struct work {
 	struct wrap_key *old_parent, *old_key;
 	struct wrap_key *new_parent, *new_key;
@@ -68,9 +69,22 @@ enum kt_err work_open(struct token *token, const struct rewrap_key *old_key,
 
 void work_done(struct work *work);
 
-/* Does every item; only KT_ERR_INTEGRITY is an item's own, anything else ends
- * the batch. KT_ERR_USAGE for anything but a trial with a temporary key: what
- * is copied to it would be lost. */
+/* Sessions of the token that one thread with these keys has open at once, at
+ * most: one to work in, one to judge a failure, and those its keys live in. */
+size_t work_sessions(const struct rewrap_key *old_key,
+		     const struct rewrap_key *new_key);
+
+/* KT_ERR_USAGE for anything but a trial with a temporary key: what is copied
+ * to it would be lost. */
+enum kt_err work_allows(const struct work *work, enum rewrap_op op);
+
+/* One item of an operation that is allowed. KT_OK with what came of it in the
+ * item; anything but KT_ERR_INTEGRITY is not the item's own. */
+enum kt_err work_item(const struct work *work, enum rewrap_op op,
+		      struct rewrap_item *item);
+
+/* Does every item, one after the other; an error that is not an item's own ends
+ * the batch. */
 enum kt_err work_batch(const struct work *work,
 		       const struct rewrap_batch *batch);
 

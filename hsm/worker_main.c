@@ -1,30 +1,26 @@
 /*
  * keyturn-worker: rewraps what its parent sends it on descriptor 0. It has a
- * login of its own, prints nothing, and lives no longer than its parent. Exit
+ * login of its own and as many sessions as it is told, prints nothing, and
+ * lives no longer than its parent. Exit
  * status 0 after the parent closed the socket, 1 when it could not begin or was
  * not understood, 2 when it was not started by keyturn.
  */
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/harden.h"
 #include "base/secret.h"
 #include "base/text.h"
-#include "hsm/worker.h"
+#include "hsm/crew.h"
 
 #define EXIT_NOT_OURS 2
 
-/* The parent may be gone before the death signal is set. */
 static bool bind_to_parent(const char *argument)
 {
 	long long parent;
 
-	if (text_to_int(argument, 1, INT_MAX, "parent", &parent) != KT_OK)
-		return false;
-	return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 &&
-	       getppid() == parent;
+	return text_to_int(argument, 1, INT_MAX, "parent", &parent) == KT_OK &&
+	       death_bind((pid_t)parent);
 }
 
 /* The parent decides when to stop, at the edge of a batch; the worker sees it
@@ -91,34 +87,22 @@ static void batch_done(struct rewrap_batch *batch)
 	free(batch->items);
 }
 
-/* How often this process gave the processor up by itself: in a token call,
- * because it waited for the token. */
-static long waits_so_far(void)
-{
-	struct rusage usage;
-
-	return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nvcsw : 0;
-}
-
-static enum kt_err do_batch(const struct work *work, struct wire *in,
+static enum kt_err do_batch(struct crew *crew, struct wire *in,
 			    struct wire *out)
 {
 	CLEANUP(batch_done) struct rewrap_batch batch = {0};
 	uint64_t number;
 	enum kt_err err;
-	long waits;
 
 	TRY(worker_get_batch(in, &number, &batch));
-	waits = waits_so_far();
-	err = work_batch(work, &batch);
-	batch.waits = (uint32_t)(waits_so_far() - waits);
+	err = crew_batch(crew, &batch);
 	if (err != KT_OK)
 		return reply_error(out, number, err);
 	TRY(worker_put_result(out, number, &batch));
 	return reply(out);
 }
 
-static enum kt_err do_batches(const struct work *work, struct wire *in,
+static enum kt_err do_batches(struct crew *crew, struct wire *in,
 			      struct wire *out)
 {
 	bool end = false;
@@ -130,7 +114,7 @@ static enum kt_err do_batches(const struct work *work, struct wire *in,
 		TRY(receive(in, &end));
 		if (end)
 			return KT_OK;
-		TRY(do_batch(work, in, out));
+		TRY(do_batch(crew, in, out));
 	}
 }
 
@@ -139,13 +123,14 @@ static enum kt_err work_for(const struct worker_hello *hello,
 			    struct wire *out)
 {
 	CLEANUP(token_closep) struct token *token = NULL;
-	CLEANUP(work_done) struct work work = {0};
+	CLEANUP(crew_closep) struct crew *crew = NULL;
 	enum kt_err err = log_in(hello, pin, &token);
 
 	if (err == KT_OK)
-		err = work_open(token, &hello->old_key, &hello->new_key, &work);
+		err = crew_open(token, &hello->old_key, &hello->new_key,
+				hello->max_sessions, &crew);
 	if (err == KT_OK)
-		return do_batches(&work, in, out);
+		return do_batches(crew, in, out);
 	TRY(reply_error(out, 0, err));
 	return err;
 }

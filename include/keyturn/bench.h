@@ -7,18 +7,20 @@
 
 #include <keyturn/rotation.h>
 
-/* What so many workers do with the token for a row: unwrap, wrap, destroy. */
+/* What so many jobs, sessions of worker processes, do with the token for a row:
+ * unwrap, wrap, destroy. */
 struct kt_bench {
 	int jobs;
 	int64_t rows;      /* that were measured */
 	double rows_per_s; /* by all of them */
-	double row_ms;     /* of one row in one worker */
-	double start_s;    /* until all of them were logged in */
+	double row_ms;     /* of one row in one session */
+	double start_s;    /* until all processes were logged in */
 };
 
 struct kt_bench_options {
 	int jobs;             /* 0: 1, and then as a rotation chooses */
-	int64_t milliseconds; /* for each number of workers; 0: 1000 */
+	int sessions;         /* as of a rotation */
+	int64_t milliseconds; /* for each number of jobs; 0: 1000 */
 };
 
 /* Of a rotation of the master key, from its plan to the cut-over: every row is
@@ -31,7 +33,7 @@ struct kt_forecast {
 
 /* Works on keys that are made for it, wrapped by the vault's own wrapping key
  * and thrown away; changes neither the token nor the database. each() is
- * called for each number of workers. */
+ * called for each number of jobs. */
 enum kt_err kt_token_bench(struct kt_vault *vault,
 			   const struct kt_bench_options *options,
 			   enum kt_err (*each)(void *arg,

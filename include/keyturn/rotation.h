@@ -73,9 +73,12 @@ struct kt_progress {
 #define KT_JOBS_MAX 64     /* worker processes */
 
 struct kt_rotate_options {
-	int64_t batch_size; /* 1 to KT_BATCH_MAX; 0: 1000 */
-	int jobs; /* 1 to KT_JOBS_MAX; 0: one per core, and more where the
-		   * token makes them wait and they pay */
+	int64_t batch_size; /* rows, 1 to KT_BATCH_MAX; 0: 1000 */
+	int jobs; /* calls at the token at once, 1 to KT_JOBS_MAX; 0: one per
+		   * core, and more where the token makes them wait and they
+		   * pay */
+	int sessions; /* of a worker process, at most, 1 to KT_JOBS_MAX; 0: as
+		       * many as let one process per core do the jobs */
 	const char *reason;
 	int64_t grace; /* seconds; none where the old key is compromised */
 	/* With rows in quarantine: also read back and prove the good ones. The

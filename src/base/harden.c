@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -37,22 +38,46 @@ void process_harden(void)
 		_exit(EXIT_FAILURE);
 }
 
+/* State of the whole process, as its signals are. The kernel keeps the signal
+ * of a parent's death for a thread, and any thread's ends them all: so none
+ * could hold it back for another, and it is not SIGKILL but one that asks. */
+static struct {
+	atomic_bool orphaned;
+	atomic_int holds;
+} death;
+
+/* Who comes second, this or a hold that begins, sees the other. */
+static void parent_died(int number)
+{
+	(void)number;
+	atomic_store(&death.orphaned, true);
+	if (atomic_load(&death.holds) == 0)
+		kill(getpid(), SIGKILL);
+}
+
+bool death_bind(pid_t parent)
+{
+	struct sigaction action = {.sa_handler = parent_died,
+				   .sa_flags = SA_RESTART};
+
+	return sigaction(SIGUSR2, &action, NULL) == 0 &&
+	       prctl(PR_SET_PDEATHSIG, SIGUSR2, 0, 0, 0) == 0 &&
+	       getppid() == parent;
+}
+
 struct death_hold death_hold_begin(void)
 {
-	struct death_hold hold = {.parent = getppid()};
-
-	if (prctl(PR_GET_PDEATHSIG, &hold.signal, 0, 0, 0) != 0)
-		hold.signal = 0;
-	if (hold.signal != 0)
-		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
-	return hold;
+	atomic_fetch_add(&death.holds, 1);
+	if (atomic_load(&death.orphaned))
+		kill(getpid(), SIGKILL);
+	return (struct death_hold){.held = true};
 }
 
 void death_hold_end(struct death_hold *hold)
 {
-	if (hold->signal == 0)
+	if (!hold->held)
 		return;
-	prctl(PR_SET_PDEATHSIG, hold->signal, 0, 0, 0);
-	if (getppid() != hold->parent)
-		raise(hold->signal);
+	if (atomic_fetch_sub(&death.holds, 1) == 1 &&
+	    atomic_load(&death.orphaned))
+		kill(getpid(), SIGKILL);
 }

@@ -4,17 +4,24 @@
 #ifndef BASE_HARDEN_H
 #define BASE_HARDEN_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 /* No core dump, no ptrace by others, umask 077, no new privileges. Exits the
  * process with status 1 when the kernel refuses. Standard descriptors that
  * are closed are opened on /dev/null first. */
 void process_harden(void);
 
-/* Holds the signal back that the death of the parent would send
- * (PR_SET_PDEATHSIG), for work that must not be cut short. Its end restores it
- * and, when the parent died meanwhile, raises it. */
+/* From now on the process is killed when its parent, this one, dies. False
+ * when that is not to be had or the parent is gone already. Called once, before
+ * there are threads; takes SIGUSR2. */
+bool death_bind(pid_t parent);
+
+/* Holds such a death back, for work of any thread that must not be cut short.
+ * The process ends with the last hold when its parent died meanwhile. A process
+ * that is not bound lives on. */
 struct death_hold {
-	int signal;
-	int parent;
+	bool held;
 };
 
 struct death_hold death_hold_begin(void);

@@ -36,7 +36,7 @@ struct pin_node {
 };
 
 struct rotation_node {
-	char *batch_size, *jobs, *grace, *lease;
+	char *batch_size, *jobs, *sessions, *grace, *lease;
 };
 
 struct node {
@@ -63,8 +63,10 @@ static const cyaml_schema_field_t pin_fields[] = {
 static const cyaml_schema_field_t rotation_fields[] = {
 	TEXT_FIELD("batch-size", struct rotation_node, batch_size),
 	TEXT_FIELD("jobs", struct rotation_node, jobs),
+	TEXT_FIELD("sessions", struct rotation_node, sessions),
 	TEXT_FIELD("grace", struct rotation_node, grace),
-	TEXT_FIELD("lease", struct rotation_node, lease), CYAML_FIELD_END};
+	TEXT_FIELD("lease", struct rotation_node, lease),
+	CYAML_FIELD_END};
 
 static const cyaml_schema_field_t fields[] = {
 	TEXT_FIELD("store", struct node, store),
@@ -334,6 +336,8 @@ static enum kt_err convert(const struct config_source *source,
 	      "rotation", "batch-size");
 	VALUE(to_jobs(node->rotation.jobs, &ret->rotation.jobs), "rotation",
 	      "jobs");
+	VALUE(to_jobs(node->rotation.sessions, &ret->rotation.sessions),
+	      "rotation", "sessions");
 	VALUE(to_duration(node->rotation.grace, &ret->rotation.grace),
 	      "rotation", "grace");
 	VALUE(to_lease(node->rotation.lease, &ret->rotation.lease), "rotation",

@@ -38,6 +38,7 @@ struct config {
 	struct {
 		int64_t batch_size;
 		int64_t jobs;
+		int64_t sessions;
 		int64_t grace; /* seconds; -1: not in the file */
 		int64_t lease; /* seconds */
 	} rotation;

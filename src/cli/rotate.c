@@ -25,6 +25,7 @@ enum kt_err rotate_options(struct cli *cli, const struct rotate_flags *flags,
 		.jobs = (int)(flags->jobs == OPT_WORD ? 0
 			      : flags->jobs > 0       ? flags->jobs
 						      : config->rotation.jobs),
+		.sessions = (int)config->rotation.sessions,
 		.reason = flags->reason,
 		.grace = flags->grace,
 		.skip_quarantined = flags->skip_quarantined,
@@ -66,7 +67,7 @@ enum kt_err rotate_ask(struct cli *cli, const struct rotate_target *target,
 	cli_say(cli, "  %s, batches of %lld, %s%s",
 		text_counted(plan_rows(&p), "row", "rows").text,
 		(long long)p.batch_size,
-		text_counted(p.jobs, "worker process", "worker processes").text,
+		text_counted(p.jobs, "job", "jobs").text,
 		p.jobs_max > p.jobs ? ", more where that pays" : "");
 	if (p.access_tokens > 0)
 		cli_say(cli, "  %s revoked at the cut-over",

@@ -25,7 +25,7 @@ struct rotate_flags {
 	 "rows in one transaction, 1 to 10000 (default 1000)",                 \
 	 .min = 1, .max = KT_BATCH_MAX},                                              \
 	{"jobs", 0, OPT_INT, offsetof(type, member.jobs), "N",                 \
-	 "worker processes, 1 to 64 (default auto: as many as pay)",           \
+	 "calls at the token at once, 1 to 64 (default auto: what pays)",      \
 	 .min = 1, .max = KT_JOBS_MAX, .word = "auto"}
 
 #define ROTATE_SKIP_OPTION(type, member)                                       \

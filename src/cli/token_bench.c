@@ -16,10 +16,10 @@ struct bench_options {
 
 static const struct option_def bench_option[] = {
 	{"jobs", 0, OPT_INT, offsetof(struct bench_options, jobs), "N",
-	 "worker processes, 1 to 64 (default auto: as many as pay)", .min = 1,
-	 .max = KT_JOBS_MAX, .word = "auto"},
+	 "calls at the token at once, 1 to 64 (default auto: what pays)",
+	 .min = 1, .max = KT_JOBS_MAX, .word = "auto"},
 	{"seconds", 0, OPT_INT, offsetof(struct bench_options, seconds), "N",
-	 "time for each number of workers, 1 to 600 (default 1)", .min = 1,
+	 "time for each number of jobs, 1 to 600 (default 1)", .min = 1,
 	 .max = 600},
 };
 
@@ -77,11 +77,14 @@ static enum kt_err bench_run(struct cli *cli, const void *opts,
 		.jobs = (int)(o->jobs == OPT_WORD ? 0 : o->jobs),
 		.milliseconds = 1000 * o->seconds,
 	};
+	const struct config *config;
 	struct kt_forecast forecast;
 	struct kt_vault *vault;
 	char time[48];
 
 	(void)args;
+	TRY(cli_config(cli, &config));
+	options.sessions = (int)config->rotation.sessions;
 	TRY(cli_vault(cli, &vault));
 	TRY(table_new(cli, bench_columns, COLUMNS(bench_columns), &table));
 	TRY(kt_token_bench(vault, &options, add_bench, table, &forecast));
@@ -91,7 +94,7 @@ static enum kt_err bench_run(struct cli *cli, const void *opts,
 		"A rotation of the master key, %s with %s: about %s to the "
 		"cut-over.",
 		text_counted(forecast.rows, "row", "rows").text,
-		text_counted(forecast.jobs, "worker", "workers").text, time);
+		text_counted(forecast.jobs, "job", "jobs").text, time);
 	return KT_OK;
 }
 

@@ -27,6 +27,7 @@ struct rotation_run {
 	int64_t fence;
 	int64_t batch_size;
 	int jobs, jobs_max;    /* to begin with; what it may come to */
+	int sessions;          /* of a worker process, at most; 0: any */
 	bool end_grace;        /* do not wait for it */
 	bool skip_quarantined; /* prove the good rows beside bad ones */
 	struct kt_progress progress;

@@ -13,7 +13,7 @@
 #include "core/rotation.h"
 
 static_assert(KT_BATCH_MAX <= REWRAP_ITEMS_MAX &&
-		      KT_JOBS_MAX <= REWRAP_PROCESSES_MAX,
+		      KT_JOBS_MAX <= REWRAP_JOBS_MAX,
 	      "the token layer takes what is promised");
 
 static int processors(void)
@@ -39,12 +39,17 @@ enum kt_err rotation_options(const struct kt_rotate_options *options,
 	if (o->jobs < 0 || o->jobs > KT_JOBS_MAX)
 		return err_raise(KT_ERR_USAGE, "%d jobs: not between 1 and %d",
 				 o->jobs, KT_JOBS_MAX);
+	if (o->sessions < 0 || o->sessions > KT_JOBS_MAX)
+		return err_raise(KT_ERR_USAGE,
+				 "%d sessions: not between 1 and %d",
+				 o->sessions, KT_JOBS_MAX);
 	if (o->grace < 0)
 		return err_raise(KT_ERR_USAGE, "negative grace time");
 	run->batch_size = o->batch_size > 0 ? o->batch_size : BATCH_DEFAULT;
 	run->skip_quarantined = o->skip_quarantined;
 	run->jobs = o->jobs > 0 ? o->jobs : processors();
 	run->jobs_max = o->jobs > 0 ? o->jobs : JOBS_AUTO_MAX;
+	run->sessions = o->sessions;
 	return KT_OK;
 }
 

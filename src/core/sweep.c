@@ -16,7 +16,8 @@
 /* Of work in a batch: its end renews the lease, and is what a stop waits for.
  */
 #define BATCH_US 1000000
-#define BATCH_LEAST 16 /* so that all workers have some; the first, too */
+#define OF_LATE_US (4 * BATCH_US)
+#define BATCH_LEAST 32 /* so that all workers have some; the first, too */
 
 struct pipe {
 	struct sweep *sweep;
@@ -27,7 +28,7 @@ struct pipe {
 	struct kt_id after;       /* where reading goes on */
 	bool at_end;
 	int64_t size;            /* rows of the next batch */
-	int64_t rows, waited_us; /* collected so far, waiting so long */
+	int64_t rows, waited_us; /* collected of late, waiting so long */
 	int64_t chosen;          /* rows that were looked at, which to prove */
 };
 
@@ -59,7 +60,7 @@ static enum kt_err batch_init(struct sweep_batch *batch, size_t size)
 }
 
 /* For a few rows it is not worth starting a process, however slow the token. */
-static unsigned processes_for(const struct sweep *sweep)
+static unsigned jobs_for(const struct sweep *sweep)
 {
 	if (sweep->total <= sweep->run->batch_size &&
 	    sweep->total <= ROWS_ALONE)
@@ -108,12 +109,13 @@ static enum kt_err start_workers(struct pipe *pipe)
 		.token = vault->token,
 		.token_params = &vault->token_params,
 		.worker = vault->params.worker,
-		.processes = processes_for(sweep),
+		.jobs = jobs_for(sweep),
+		.sessions = (unsigned)sweep->run->sessions,
 	};
 	enum kt_err err;
 
-	if (params.processes > 0)
-		params.processes_max = (unsigned)sweep->run->jobs_max;
+	if (params.jobs > 0)
+		params.jobs_max = (unsigned)sweep->run->jobs_max;
 	TRY(sweep_rewrap_key(vault, &sweep->leg->old_key, &params.old_key));
 	if (sweep->op == REWRAP_TRY) {
 		params.new_key = params.old_key;
@@ -340,6 +342,10 @@ static enum kt_err wait_for_oldest(struct pipe *pipe, struct sweep_batch **ret)
 	pipe->waited_us += clock_monotonic_us() - begun;
 	pipe->rows += (int64_t)done->count;
 	resize(pipe);
+	if (pipe->waited_us > OF_LATE_US) {
+		pipe->rows /= 2;
+		pipe->waited_us /= 2;
+	}
 	*ret = done->user;
 	return KT_OK;
 }

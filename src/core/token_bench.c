@@ -24,7 +24,8 @@ struct bench {
 	struct key_row key_row; /* the wrapping key with the most rows */
 	struct rewrap_key key;
 	struct blob samples[SAMPLES];
-	int64_t us; /* to measure for */
+	unsigned sessions; /* of a process, at most */
+	int64_t us;        /* to measure for */
 	size_t legs;
 	double key_s; /* for a new key */
 
@@ -50,7 +51,8 @@ static enum kt_err bench_begin(struct bench *b, int jobs)
 		.token = b->vault->token,
 		.token_params = &b->vault->token_params,
 		.worker = b->vault->params.worker,
-		.processes = (unsigned)jobs,
+		.jobs = (unsigned)jobs,
+		.sessions = b->sessions,
 		.old_key = b->key,
 		.new_key = b->key,
 	};
@@ -243,7 +245,8 @@ enum kt_err kt_token_bench(struct kt_vault *vault,
 					       const struct kt_bench *bench),
 			   void *arg, struct kt_forecast *ret)
 {
-	struct kt_rotate_options pace = {.jobs = options->jobs};
+	struct kt_rotate_options pace = {.jobs = options->jobs,
+					 .sessions = options->sessions};
 	struct bench bench = {.vault = vault,
 			      .us = 1000 * options->milliseconds};
 	struct rotation_run run = {.vault = vault};
@@ -253,6 +256,7 @@ enum kt_err kt_token_bench(struct kt_vault *vault,
 	TRY(rotation_options(&pace, &run));
 	if (options->milliseconds < 0)
 		return err_raise(KT_ERR_USAGE, "negative time");
+	bench.sessions = (unsigned)run.sessions;
 	if (bench.us == 0)
 		bench.us = 1000000;
 	TRY(prepare(&bench, &now.rows));

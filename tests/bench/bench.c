@@ -4,10 +4,10 @@
  * end within minutes.
  *
  *	bench [--rows N,N,...] [--repeat N] [--jobs N] [--only SECTION]
- *	      [--json FILE] [--brief]
+ *	      [--json FILE] [--markdown FILE] [--brief]
  *
- * Sections: token, store, rotation, secrets, latency. docs/performance.md
- * explains the figures.
+ * Sections: token, store, rotation, secrets, reads, latency.
+ *docs/performance.md explains the figures.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@
 struct plan {
 	long long rows[SIZES_MAX];
 	size_t sizes;
-	const char *only, *json;
+	const char *only, *json, *markdown;
 };
 
 static enum kt_err parse_rows(char *text, struct plan *plan)
@@ -64,6 +64,9 @@ static enum kt_err parse_option(int letter, char *value, struct plan *plan)
 	case 'f':
 		plan->json = value;
 		return KT_OK;
+	case 'm':
+		plan->markdown = value;
+		return KT_OK;
 	default:
 		return err_raise(KT_ERR_USAGE, "see tests/bench/bench.c");
 	}
@@ -77,6 +80,7 @@ static enum kt_err parse(int argc, char **argv, struct plan *plan)
 		{"jobs", required_argument, NULL, 'j'},
 		{"only", required_argument, NULL, 'o'},
 		{"json", required_argument, NULL, 'f'},
+		{"markdown", required_argument, NULL, 'm'},
 		{"brief", no_argument, NULL, 'b'},
 		{NULL, 0, NULL, 0},
 	};
@@ -104,8 +108,12 @@ static enum kt_err run_plan(const struct plan *plan)
 		if (wanted(plan, "rotation"))
 			TRY(section_rotation(plan->rows[i]));
 	}
+	if (wanted(plan, "reads"))
+		TRY(section_reads());
 	if (wanted(plan, "latency"))
-		TRY(section_latency(plan->rows[0]));
+		TRY(section_latency());
+	if (plan->markdown != NULL)
+		TRY(report_markdown(plan->markdown));
 	return plan->json != NULL ? report_json(plan->json) : KT_OK;
 }
 
@@ -123,9 +131,9 @@ static enum kt_err report_all(int argc, char **argv)
 
 static const struct role *role_find(const char *name)
 {
-	static const struct role *const all[] = {raw_roles, store_roles,
-						 vault_roles, secret_roles,
-						 latency_roles};
+	static const struct role *const all[] = {raw_roles,     store_roles,
+						 vault_roles,   secret_roles,
+						 latency_roles, read_roles};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		for (const struct role *r = all[i]; r->name != NULL; r++)

@@ -19,6 +19,7 @@
 struct figure {
 	char name[32];
 	double rows, us, cpu_us;
+	double rate; /* rows/us; of several children the sum of theirs */
 };
 
 #define FIGURES_MAX 32
@@ -54,13 +55,21 @@ void series_add(struct series *series, const struct figure *figure);
 struct span series_median(const struct series *series);
 double series_quantile(const struct series *series, double q); /* of us */
 
-/* The report: a table as it grows, JSON at the end. limit NULL: there is none.
- * Times are of one row; the ratio is limit to figure, 1 being the limit. */
+/* Single calls: how many within how long, and what they took. */
+struct calls {
+	int64_t count;
+	double seconds, p50_us, p99_us;
+};
+
+/* The report: a table as it grows, JSON and Markdown at the end. limit NULL:
+ * there is none. Times are of one row, cpu_us NAN where it was not measured;
+ * the ratio is limit to figure, 1 being the limit. */
 void report_figure(const char *name, int64_t rows, struct span is,
 		   const struct span *limit);
 void report_memory(const char *name, int64_t rows, double kib);
-void report_latency(const char *name, double p50_us, double p99_us);
+void report_calls(const char *name, const struct calls *calls);
 enum kt_err report_json(const char *path);
+enum kt_err report_markdown(const char *path);
 
 /* Where a measurement finds its token and vault; the parent makes it. */
 struct place {
@@ -86,11 +95,23 @@ void place_params(struct kt_params *ret);
 /* A fresh vault with one project; DEKs are filled in by a child. */
 enum kt_err place_vault(int64_t rows);
 
+#define CHILDREN_MAX 32
+
 /* Starts itself count times with these arguments, ended by NULL; lets all go on
  * at once when they are ready and gathers what they print: rows are summed,
  * the time is the longest, processor times are summed. */
 enum kt_err child_run(unsigned count, const char *const *arguments,
 		      struct figures *ret);
+
+/* One of them, beside which the caller goes on once it is let go. */
+struct child_process;
+
+enum kt_err child_begin(const char *const *arguments,
+			struct child_process **ret);
+bool child_runs(const struct child_process *child);
+
+/* Waits for its end; what it printed is not wanted. */
+enum kt_err child_finish(struct child_process *child);
 
 /* Any program to its end; its output goes nowhere. */
 enum kt_err program_run(const char *const *argv, struct figure *ret);
@@ -105,14 +126,15 @@ struct role {
 };
 
 extern const struct role raw_roles[], store_roles[], vault_roles[],
-	secret_roles[], latency_roles[];
+	secret_roles[], latency_roles[], read_roles[];
 
 /* The sections of the report. */
 enum kt_err section_token(void);
 enum kt_err section_store(int64_t rows);
 enum kt_err section_rotation(int64_t rows);
 enum kt_err section_secrets(void);
-enum kt_err section_latency(int64_t rows);
+enum kt_err section_reads(void);
+enum kt_err section_latency(void);
 
 /* The raw loop a ratio is taken to, by as many processes as there are jobs. */
 enum kt_err raw_measure(const char *kind, unsigned processes, unsigned threads,

@@ -93,21 +93,75 @@ double series_quantile(const struct series *series, double q)
 	return quantile(series->us, series->count, q);
 }
 
-/* What was reported, for the JSON at the end. */
+/* What was reported, for the files at the end. */
 struct line {
-	char text[384];
+	char name[48];
+	int64_t rows;
+	struct span is, limit; /* limit.us 0: there is none */
+	double mib;            /* memory: nothing else */
+	struct calls calls;    /* single calls: nothing else */
 };
 
 static struct line lines[256];
 static size_t line_count;
 
-static struct line *line_new(void)
+static struct line *line_new(const char *name, int64_t rows)
 {
 	static struct line spilled;
+	const size_t room = sizeof(lines) / sizeof(lines[0]);
+	struct line *line = line_count < room ? &lines[line_count++] : &spilled;
 
-	if (line_count == sizeof(lines) / sizeof(lines[0]))
-		return &spilled;
-	return &lines[line_count++];
+	*line = (struct line){.rows = rows};
+	snprintf(line->name, sizeof(line->name), "%s", name);
+	return line;
+}
+
+/* A cell of a table; empty when there is nothing to say. */
+struct cell {
+	char text[24];
+};
+
+static struct cell number(double value, int decimals)
+{
+	struct cell cell = {""};
+
+	if (isfinite(value))
+		snprintf(cell.text, sizeof(cell.text), "%.*f", decimals, value);
+	return cell;
+}
+
+/* Of a row's time; a slow one to a tenth. */
+static struct cell rate(double us)
+{
+	double rows = 1e6 / us;
+
+	return number(rows, rows < 1000 ? 1 : 0);
+}
+
+static struct cell ratio(double limit, double is)
+{
+	return number(limit > 0 ? limit / is : NAN, 2);
+}
+
+static struct cell cost(double us)
+{
+	return number(us > 0 ? us : NAN, 1);
+}
+
+/* keyturn, limit, ratio: of the rate and of the processor time. */
+#define CELLS 6
+
+static void line_cells(const struct line *line, struct cell ret[CELLS])
+{
+	const struct span *is = &line->is, *limit = &line->limit;
+	bool processor = isfinite(is->cpu_us);
+
+	ret[0] = rate(is->us);
+	ret[1] = rate(limit->us);
+	ret[2] = ratio(limit->us, is->us);
+	ret[3] = cost(is->cpu_us);
+	ret[4] = cost(processor ? limit->cpu_us : NAN);
+	ret[5] = ratio(processor ? limit->cpu_us : NAN, is->cpu_us);
 }
 
 static void print_header(void)
@@ -124,50 +178,62 @@ static void print_header(void)
 void report_figure(const char *name, int64_t rows, struct span is,
 		   const struct span *limit)
 {
-	struct line *line = line_new();
+	struct line *line = line_new(name, rows);
+	struct cell cell[CELLS];
 
+	line->is = is;
+	if (limit != NULL)
+		line->limit = *limit;
+	line_cells(line, cell);
 	print_header();
-	if (limit == NULL) {
-		printf("%-34s %8lld %9.0f %9s %5s %9.1f\n", name,
-		       (long long)rows, 1e6 / is.us, "", "", is.cpu_us);
-		snprintf(line->text, sizeof(line->text),
-			 "{\"name\": \"%s\", \"rows\": %lld, \"us\": %.2f, "
-			 "\"cpu_us\": %.2f}",
-			 name, (long long)rows, is.us, is.cpu_us);
-	} else {
-		printf("%-34s %8lld %9.0f %9.0f %5.2f %9.1f %9.1f %5.2f\n",
-		       name, (long long)rows, 1e6 / is.us, 1e6 / limit->us,
-		       limit->us / is.us, is.cpu_us, limit->cpu_us,
-		       limit->cpu_us / is.cpu_us);
-		snprintf(line->text, sizeof(line->text),
-			 "{\"name\": \"%s\", \"rows\": %lld, \"us\": %.2f, "
-			 "\"cpu_us\": %.2f, \"limit_us\": %.2f, "
-			 "\"limit_cpu_us\": %.2f, \"ratio\": %.3f, "
-			 "\"cpu_ratio\": %.3f}",
-			 name, (long long)rows, is.us, is.cpu_us, limit->us,
-			 limit->cpu_us, limit->us / is.us,
-			 limit->cpu_us / is.cpu_us);
-	}
+	printf("%-34s %8lld %9s %9s %5s %9s %9s %5s\n", name, (long long)rows,
+	       cell[0].text, cell[1].text, cell[2].text, cell[3].text,
+	       cell[4].text, cell[5].text);
 	fflush(stdout);
 }
 
 void report_memory(const char *name, int64_t rows, double kib)
 {
-	printf("%-34s %8lld %9.1f MiB\n", name, (long long)rows, kib / 1024);
-	snprintf(line_new()->text, sizeof(lines[0].text),
-		 "{\"name\": \"%s\", \"rows\": %lld, \"mib\": %.2f}", name,
-		 (long long)rows, kib / 1024);
+	struct line *line = line_new(name, rows);
+
+	line->mib = kib / 1024;
+	printf("%-34s %8lld %9.1f MiB\n", name, (long long)rows, line->mib);
 	fflush(stdout);
 }
 
-void report_latency(const char *name, double p50_us, double p99_us)
+void report_calls(const char *name, const struct calls *calls)
 {
-	printf("%-34s %8s p50 %9.3f ms, p99 %9.3f ms\n", name, "",
-	       p50_us / 1000, p99_us / 1000);
-	snprintf(line_new()->text, sizeof(lines[0].text),
-		 "{\"name\": \"%s\", \"p50_us\": %.1f, \"p99_us\": %.1f}", name,
-		 p50_us, p99_us);
+	line_new(name, calls->count)->calls = *calls;
+	printf("%-34s %8lld in %.1f s: p50 %.3f ms, p99 %.3f ms\n", name,
+	       (long long)calls->count, calls->seconds, calls->p50_us / 1000,
+	       calls->p99_us / 1000);
 	fflush(stdout);
+}
+
+static void json_number(FILE *f, const char *name, double value, int decimals)
+{
+	if (isfinite(value) && value > 0)
+		fprintf(f, ", \"%s\": %.*f", name, decimals, value);
+}
+
+/* What was not measured is not there. */
+static void json_line(FILE *f, const struct line *line)
+{
+	const struct span *is = &line->is, *limit = &line->limit;
+
+	fprintf(f, "  {\"name\": \"%s\", \"rows\": %lld", line->name,
+		(long long)line->rows);
+	json_number(f, "us", is->us, 2);
+	json_number(f, "cpu_us", is->cpu_us, 2);
+	json_number(f, "limit_us", limit->us, 2);
+	json_number(f, "limit_cpu_us", limit->cpu_us, 2);
+	json_number(f, "ratio", limit->us / is->us, 3);
+	json_number(f, "cpu_ratio", limit->cpu_us / is->cpu_us, 3);
+	json_number(f, "mib", line->mib, 2);
+	json_number(f, "seconds", line->calls.seconds, 2);
+	json_number(f, "p50_us", line->calls.p50_us, 1);
+	json_number(f, "p99_us", line->calls.p99_us, 1);
+	fputc('}', f);
 }
 
 enum kt_err report_json(const char *path)
@@ -182,9 +248,46 @@ enum kt_err report_json(const char *path)
 		"\"processors\": %ld, \"jobs\": %u, \"figures\": [\n",
 		kt_version(), machine.sysname, machine.release, machine.machine,
 		sysconf(_SC_NPROCESSORS_ONLN), place.jobs);
-	for (size_t i = 0; i < line_count; i++)
-		fprintf(f, "  %s%s\n", lines[i].text,
-			i + 1 < line_count ? "," : "");
+	for (size_t i = 0; i < line_count; i++) {
+		json_line(f, &lines[i]);
+		fputs(i + 1 < line_count ? ",\n" : "\n", f);
+	}
 	fputs("]}\n", f);
+	return fclose(f) == 0 ? KT_OK : err_errno("cannot write %s", path);
+}
+
+static void markdown_line(FILE *f, const struct line *line)
+{
+	struct cell cell[CELLS];
+
+	if (line->mib > 0)
+		fprintf(f, "| %s | %lld | %.1f MiB | | | | | |\n", line->name,
+			(long long)line->rows, line->mib);
+	if (line->calls.count > 0)
+		fprintf(f,
+			"| %s | %lld | p50 %.3f ms, p99 %.3f ms | | | | | |\n",
+			line->name, (long long)line->rows,
+			line->calls.p50_us / 1000, line->calls.p99_us / 1000);
+	if (line->is.us <= 0)
+		return;
+	line_cells(line, cell);
+	fprintf(f, "| %s | %lld |", line->name, (long long)line->rows);
+	for (size_t i = 0; i < CELLS; i++)
+		fprintf(f, "%s%s |", cell[i].text[0] != '\0' ? " " : "",
+			cell[i].text);
+	fputc('\n', f);
+}
+
+enum kt_err report_markdown(const char *path)
+{
+	FILE *f = fopen(path, "w");
+
+	if (f == NULL)
+		return err_errno("cannot write %s", path);
+	fputs("| | rows | rows/s | limit | ratio | CPU us | limit | ratio |\n"
+	      "|---|---|---|---|---|---|---|---|\n",
+	      f);
+	for (size_t i = 0; i < line_count; i++)
+		markdown_line(f, &lines[i]);
 	return fclose(f) == 0 ? KT_OK : err_errno("cannot write %s", path);
 }

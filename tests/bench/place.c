@@ -140,6 +140,7 @@ static void add_figure(struct figures *figures, const struct figure *figure)
 		is->rows += figure->rows;
 		is->us = is->us > figure->us ? is->us : figure->us;
 		is->cpu_us += figure->cpu_us;
+		is->rate += figure->rate;
 		return;
 	}
 	if (figures->count < FIGURES_MAX)
@@ -155,8 +156,10 @@ static void gather(struct child_process *child, struct figures *ret)
 		struct figure figure;
 
 		if (sscanf(line, "%31s %lf %lf %lf", figure.name, &figure.rows,
-			   &figure.us, &figure.cpu_us) == 4)
-			add_figure(ret, &figure);
+			   &figure.us, &figure.cpu_us) != 4)
+			continue;
+		figure.rate = figure.rows / figure.us;
+		add_figure(ret, &figure);
 	}
 }
 
@@ -170,20 +173,16 @@ static bool child_end(struct child_process *child)
 	return status == 0;
 }
 
-#define CHILDREN_MAX 16
-
-enum kt_err child_run(unsigned count, const char *const *arguments,
-		      struct figures *ret)
+/* Starts so many, and lets all go on when they are ready. Returns how many
+ * could be started. */
+static unsigned children_start(unsigned count, const char *const *arguments,
+			       struct child_process *child)
 {
-	struct child_process child[CHILDREN_MAX];
 	unsigned started = 0;
-	bool good = true;
 	int gate[2];
 
-	*ret = (struct figures){0};
-	if (count > CHILDREN_MAX || pipe2(gate, O_CLOEXEC) != 0)
-		return err_raise(KT_ERR_FAILED, "cannot start %u children",
-				 count);
+	if (pipe2(gate, O_CLOEXEC) != 0)
+		return 0;
 	while (started < count &&
 	       child_start(arguments, gate[0], &child[started]) == KT_OK)
 		started++;
@@ -191,15 +190,69 @@ enum kt_err child_run(unsigned count, const char *const *arguments,
 		child_read(&child[i], '\n');
 	close(gate[0]);
 	close(gate[1]); /* go */
-	for (unsigned i = 0; i < started; i++) {
+	return started;
+}
+
+static bool children_end(struct child_process *child, unsigned count,
+			 struct figures *ret)
+{
+	bool good = true;
+
+	*ret = (struct figures){0};
+	for (unsigned i = 0; i < count; i++) {
 		child_read(&child[i], '\0');
 		good = child_end(&child[i]) && good;
 		gather(&child[i], ret);
 	}
-	return good && started == count
+	return good;
+}
+
+enum kt_err child_run(unsigned count, const char *const *arguments,
+		      struct figures *ret)
+{
+	struct child_process child[CHILDREN_MAX];
+	unsigned started;
+
+	if (count > CHILDREN_MAX)
+		return err_raise(KT_ERR_USAGE, "more than %d children",
+				 CHILDREN_MAX);
+	started = children_start(count, arguments, child);
+	return children_end(child, started, ret) && started == count
 		       ? KT_OK
 		       : err_raise(KT_ERR_FAILED, "bench %s failed",
 				   arguments[0]);
+}
+
+enum kt_err child_begin(const char *const *arguments,
+			struct child_process **ret)
+{
+	CLEANUP(freep) struct child_process *child = calloc(1, sizeof(*child));
+
+	if (child == NULL)
+		return err_memory();
+	if (children_start(1, arguments, child) != 1)
+		return err_raise(KT_ERR_FAILED, "cannot start bench %s",
+				 arguments[0]);
+	*ret = TAKE(child);
+	return KT_OK;
+}
+
+bool child_runs(const struct child_process *child)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)child->pid, &info,
+		      WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid == 0;
+}
+
+enum kt_err child_finish(struct child_process *child)
+{
+	struct figures figures;
+	bool good = children_end(child, 1, &figures);
+
+	free(child);
+	return good ? KT_OK : err_raise(KT_ERR_FAILED, "a child failed");
 }
 
 void child_ready(void)
@@ -233,6 +286,7 @@ enum kt_err program_run(const char *const *argv, struct figure *ret)
 		return err_raise(KT_ERR_FAILED, "%s ended with %d", argv[0],
 				 status);
 	begin = span_since(begin);
-	*ret = (struct figure){"process", 1, begin.us, begin.cpu_us};
+	*ret = (struct figure){"process", 1, begin.us, begin.cpu_us,
+			       1 / begin.us};
 	return KT_OK;
 }

@@ -128,29 +128,7 @@ struct watch {
 	char step[32];
 	int64_t rows;
 	struct span begin, whole;
-	/* Of staging: from the first batch to the last that was committed. */
-	int64_t first, last;
-	struct span steady, steady_begin;
-	int64_t half; /* and the second half of them */
-	struct span late, late_begin;
 };
-
-static void watch_batch(struct watch *w, int64_t done)
-{
-	if (strcmp(w->step, "rewrap") != 0 || done == 0)
-		return;
-	if (w->first == 0) {
-		w->first = done;
-		w->steady_begin = span_now();
-	}
-	if (w->half == 0 && 2 * done >= w->rows) {
-		w->half = done;
-		w->late_begin = span_now();
-	}
-	w->last = done;
-	w->steady = span_since(w->steady_begin);
-	w->late = span_since(w->late_begin);
-}
 
 static void step_end(struct watch *w)
 {
@@ -180,7 +158,6 @@ static void watch_report(void *arg, const char *step, int64_t done,
 	}
 	if (total > w->rows)
 		w->rows = total;
-	watch_batch(w, done);
 }
 
 /* The program's peak, and that of the largest of its workers times their
@@ -211,8 +188,7 @@ static enum kt_err turn(struct kt_vault *vault, const char *what,
 				 progress, &rotation);
 }
 
-/* rotate master|project|dry|paced JOBS ROWS; JOBS 0: as keyturn chooses.
- * Paced: master in twenty batches at least, however few rows there are. */
+/* rotate master|project|dry JOBS ROWS */
 static enum kt_err rotate_role(int argc, char **argv)
 {
 	CLEANUP(kt_vault_closep) struct kt_vault *vault = NULL;
@@ -223,22 +199,14 @@ static enum kt_err rotate_role(int argc, char **argv)
 
 	if (argc != 3)
 		return err_raise(KT_ERR_USAGE, "rotate WHAT JOBS ROWS");
-	TRY(text_to_int(argv[1], 0, 64, "jobs", &jobs));
+	TRY(text_to_int(argv[1], 1, 64, "jobs", &jobs));
 	TRY(text_to_int(argv[2], 1, 10000000, "rows", &rows));
 	options.jobs = (int)jobs;
-	if (strcmp(argv[0], "paced") == 0)
-		options.batch_size = rows / 20 < 1 ? 1 : rows / 20;
 	TRY(open_vault(&vault));
 	child_ready();
 	watch.begin = watch.whole = span_now();
 	TRY(turn(vault, argv[0], &options, &progress));
 	step_end(&watch);
-	if (watch.last > watch.first)
-		figure_print("steady", (double)(watch.last - watch.first),
-			     watch.steady.us, watch.steady.cpu_us);
-	if (watch.half > 0 && watch.last > watch.half)
-		figure_print("late", (double)(watch.last - watch.half),
-			     watch.late.us, watch.late.cpu_us);
 	figure_print("whole", (double)rows, watch.whole.us, watch.whole.cpu_us);
 	print_memory((unsigned)jobs);
 	return KT_OK;
@@ -287,7 +255,7 @@ static enum kt_err rotate(const char *what, int64_t rows, struct figures *ret)
 /* Enough of the raw loop to be as long as a rotation of a medium size. */
 static int64_t raw_rows(int64_t rows)
 {
-	return rows < 20000 ? rows : 20000;
+	return rows < 50000 ? rows : 50000;
 }
 
 static enum kt_err raw_once(const char *kind, int64_t rows,
@@ -342,32 +310,39 @@ static enum kt_err dry_once(int64_t rows, struct measured *m)
 	return KT_OK;
 }
 
-static void report(const char *name, int64_t rows, const struct series *is,
-		   const struct span *limit)
+/* A step that was renamed is not to vanish from the report. */
+static enum kt_err report(const char *name, int64_t rows,
+			  const struct series *is, const struct span *limit)
 {
-	struct span median = series_median(is);
-
-	report_figure(name, rows, median, limit);
+	if (is->count == 0)
+		return err_raise(KT_ERR_FAILED, "no figure for '%s'", name);
+	report_figure(name, rows, series_median(is), limit);
+	return KT_OK;
 }
 
-static void report_measured(int64_t rows, const struct measured *m)
+static enum kt_err report_measured(int64_t rows, const struct measured *m)
 {
 	struct span raw = series_median(&m->raw);
 	struct span session = series_median(&m->raw_session);
 	struct span trial = series_median(&m->raw_trial);
+	struct span staging = series_median(&m->stage);
 	struct span twice = {2 * raw.us, 2 * raw.cpu_us};
 	struct span twice_session = {2 * session.us, 2 * session.cpu_us};
 
-	report("master: staging", rows, &m->stage, &raw);
-	report("master: verification", rows, &m->verify, &raw);
-	report("master: plan to cut-over", rows, &m->master, &twice);
-	report("master: contraction", rows, &m->contract, NULL);
-	report("master: dry run", rows, &m->dry, &trial);
-	report("project: staging", rows, &m->project_stage, &session);
-	report("project: verification", rows, &m->project_verify, &session);
-	report("project: plan to cut-over", rows, &m->project, &twice_session);
-	report("opening the vault", rows, &m->open, NULL);
+	TRY(report("master: staging", rows, &m->stage, &raw));
+	TRY(report("master: verification", rows, &m->verify, &raw));
+	TRY(report("master: plan to cut-over", rows, &m->master, &twice));
+	TRY(report("master: contraction", rows, &m->contract, NULL));
+	TRY(report("master: dry run", rows, &m->dry, &trial));
+	TRY(report("master: dry run, of staging", rows, &m->dry, &staging));
+	TRY(report("project: staging", rows, &m->project_stage, &session));
+	TRY(report("project: verification", rows, &m->project_verify,
+		   &session));
+	TRY(report("project: plan to cut-over", rows, &m->project,
+		   &twice_session));
+	TRY(report("opening the vault", rows, &m->open, NULL));
 	report_memory("master: memory, workers included", rows, m->memory);
+	return KT_OK;
 }
 
 enum kt_err section_rotation(int64_t rows)
@@ -382,6 +357,5 @@ enum kt_err section_rotation(int64_t rows)
 		TRY(project_once(rows, &m));
 		TRY(dry_once(rows, &m));
 	}
-	report_measured(rows, &m);
-	return KT_OK;
+	return report_measured(rows, &m);
 }

@@ -23,7 +23,7 @@ refused() {
 	grep -v '^runtime-dir:' "$PLACE/good.yaml" |
 		sed 's/^\( *\)# \([a-z-]*: [^ ]*\)$/\1\2/' >"$PLACE/all.yaml"
 	for key in store token uri module gate pin file allow-environment \
-		rotation batch-size jobs grace lease runtime-dir; do
+		rotation batch-size jobs sessions grace lease runtime-dir; do
 		assert_equal "$key $(grep -c "^ *$key:" "$PLACE/all.yaml")" \
 			"$key 1"
 	done
@@ -54,6 +54,12 @@ refused() {
 	refused 2 "65 is not between 1 and 64" 'rotation:\n  jobs: 65\n'
 	refused 2 "-1 is not between" 'rotation:\n  jobs: -1\n'
 	refused 2 "'2x' is not a whole number" 'rotation:\n  jobs: 2x\n'
+	refused 2 "sessions: value: 0 is not between 1 and 64" \
+		'rotation:\n  sessions: 0\n'
+	refused 2 "sessions: value: 65 is not between 1 and 64" \
+		'rotation:\n  sessions: 65\n'
+	refused 2 "sessions: value: 'all' is not a whole number" \
+		'rotation:\n  sessions: all\n'
 	refused 2 "10001 is not between 1 and 10000" \
 		'rotation:\n  batch-size: 10001\n'
 	refused 2 "lease: '0' is not between 1s and 24h" \
@@ -185,13 +191,13 @@ plan() {
 		  grace: 5h
 	END
 	plan
-	assert_line --partial 'batches of 7, 3 worker processes'
+	assert_line --partial 'batches of 7, 3 jobs'
 	assert_line --partial 'for 5 h'
 	plan --jobs auto
 	assert_line --partial 'batches of 7, '
-	assert_line --partial 'worker processes, more where that pays'
+	assert_line --partial 'jobs, more where that pays'
 	plan --batch-size 9 --jobs 1 --grace 2d
-	assert_line --partial 'batches of 9, 1 worker process'
+	assert_line --partial 'batches of 9, 1 job'
 	assert_line --partial 'for 2 d'
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The pipeline of a rotation: how many workers it has when nobody says, and what
-# happens to a row that is in it.
+# The pipeline of a rotation: how many workers and sessions it has when nobody
+# says, and what happens to a row that is in it.
 
 load helper
 load proxy
@@ -28,6 +28,16 @@ workers() {
 		wc -l) - 1))
 }
 
+# The most sessions that one of them had for its work: all it opened but the
+# anchor of its login.
+most_sessions() {
+	local command
+	command=$(head -n 1 "$P11FAULT_LOG" | cut -d' ' -f1)
+	grep -w C_OpenSession "$P11FAULT_LOG" | cut -d' ' -f1 |
+		grep -vx "$command" | sort | uniq -c |
+		awk '$1 > most { most = $1 } END { print most - 1 }'
+}
+
 all_is_well() {
 	run_ok keyturn secret verify web "$PLACE/web.env"
 	run_ok keyturn doctor
@@ -36,17 +46,37 @@ all_is_well() {
 @test "a token that makes its callers wait gets more of them" {
 	far_away
 	run_ok keyturn --module "$PROXY" master rotate --yes --batch-size 50
-	assert_line --partial "$CORES worker processes, more where that pays"
-	# Stage and proof have workers of their own.
+	assert_line --partial "$CORES jobs, more where that pays"
+	# Stage and proof have workers of their own: one a core each.
+	assert_equal "$(workers)" $((2 * CORES))
+	[ "$(most_sessions)" -ge 2 ]
+	all_is_well
+}
+
+@test "where a process may have few sessions there are more processes" {
+	sed -i 's/^rotation:/&\n  sessions: 1/' "$KEYTURN_CONFIG"
+	far_away
+	run_ok keyturn --module "$PROXY" master rotate --yes --batch-size 50
 	[ "$(workers)" -ge $((4 * CORES)) ]
+	assert_equal "$(most_sessions)" 1
 	all_is_well
 }
 
 @test "--jobs is as many and no more" {
 	far_away
 	run_ok keyturn --module "$PROXY" master rotate --yes --batch-size 50 \
-		--jobs 3
-	assert_equal "$(workers)" 6
+		--jobs $((3 * CORES))
+	assert_equal "$(workers)" $((2 * CORES))
+	assert_equal "$(most_sessions)" 3
+	all_is_well
+}
+
+@test "one call at a time is one worker with one session" {
+	far_away
+	run_ok keyturn --module "$PROXY" master rotate --yes --batch-size 50 \
+		--jobs 1
+	assert_equal "$(workers)" 2
+	assert_equal "$(most_sessions)" 1
 	all_is_well
 }
 
@@ -54,6 +84,7 @@ all_is_well() {
 	# The command logs in twice: it loads the module afresh for a new key.
 	local first_more=$((2 + CORES + 1))
 
+	sed -i 's/^rotation:/&\n  sessions: 1/' "$KEYTURN_CONFIG"
 	far_away "C_Login $first_more before rv CKR_SESSION_COUNT"
 	run_ok keyturn --module "$PROXY" master rotate --yes --batch-size 50
 	run grep -c 'C_Login .* before:rv' "$P11FAULT_LOG"

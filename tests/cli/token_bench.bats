@@ -21,7 +21,7 @@ setup() {
 	assert_line --regexp '^JOBS +ROWS/S +US/ROW +START MS +MEASURED$'
 	assert_line --regexp '^ +1 +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+$'
 	assert_line --regexp '^ +2 +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+$'
-	assert_line --partial 'of the master key, 201 rows with 2 workers: about'
+	assert_line --partial 'of the master key, 201 rows with 2 jobs: about'
 	run_ok keyturn token bench --jobs 1 --json --quiet
 	assert_output --regexp '"jobs": 1, "rows_per_s": [1-9][0-9]*, '
 	refute_output --partial '"jobs": 2'

@@ -32,6 +32,7 @@ static void within_bounds(const struct config *c)
 	     absolute(c->runtime_dir));
 	must(c->rotation.batch_size >= 0 && c->rotation.batch_size <= 10000);
 	must(c->rotation.jobs >= 0 && c->rotation.jobs <= 64);
+	must(c->rotation.sessions >= 0 && c->rotation.sessions <= 64);
 	must(c->rotation.grace >= -1);
 	must(c->rotation.lease >= 0 && c->rotation.lease <= 86400);
 	must(c->token.gate == KT_GATE_STRICT || c->token.gate == KT_GATE_WARN);

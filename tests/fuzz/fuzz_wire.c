@@ -43,7 +43,7 @@ static bool header(const uint8_t *data, size_t *ret)
 	unsigned type = be16_get(data + 6);
 
 	*ret = be32_get(data + 8);
-	return memcmp(data, "ktRW\0\1", 6) == 0 && type >= 1 && type <= 6 &&
+	return memcmp(data, "ktRW\0\2", 6) == 0 && type >= 1 && type <= 6 &&
 	       *ret <= WIRE_PAYLOAD_MAX;
 }
 

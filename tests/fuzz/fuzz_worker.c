@@ -10,6 +10,7 @@
 
 #define NUMBER 7
 #define ITEMS 3
+#define SESSIONS 8
 
 /* A whole frame of this type, ready to be read. */
 static void frame(struct wire *wire, enum wire_type type,
@@ -63,6 +64,7 @@ static void batch(struct wire *in, struct wire *out)
 		return;
 	}
 	must(batch.count <= REWRAP_ITEMS_MAX && batch.items != NULL);
+	must(batch.sessions >= 1 && batch.sessions <= REWRAP_JOBS_MAX);
 	must(worker_put_batch(out, number, &batch) == KT_OK);
 	free(batch.items);
 	must_be_same(in, out);
@@ -83,7 +85,8 @@ static void check_item(enum rewrap_op op, const struct rewrap_item *item)
 static void result(enum rewrap_op op, struct wire *in, struct wire *out)
 {
 	struct rewrap_item items[ITEMS];
-	struct rewrap_batch batch = {.op = op, .count = ITEMS, .items = items};
+	struct rewrap_batch batch = {
+		.op = op, .count = ITEMS, .items = items, .sessions = SESSIONS};
 
 	memset(items, 0, sizeof(items));
 	for (size_t i = 0; i < ITEMS; i++)
@@ -92,6 +95,7 @@ static void result(enum rewrap_op op, struct wire *in, struct wire *out)
 		return;
 	for (size_t i = 0; i < ITEMS; i++)
 		check_item(op, &items[i]);
+	must(batch.sessions_had >= 1 && batch.sessions_had <= SESSIONS);
 	must(worker_put_result(out, NUMBER, &batch) == KT_OK);
 	must_be_same(in, out);
 }

@@ -38,6 +38,7 @@ static void test_every_key(void **state)
 		      "rotation:\n"
 		      "  batch-size: 10000\n"
 		      "  jobs: 4\n"
+		      "  sessions: 64\n"
 		      "  grace: 7d\n"
 		      "  lease: 5m\n",
 		      &config),
@@ -51,6 +52,7 @@ static void test_every_key(void **state)
 	assert_true(config->pin.allow_environment);
 	assert_int_equal(config->rotation.batch_size, 10000);
 	assert_int_equal(config->rotation.jobs, 4);
+	assert_int_equal(config->rotation.sessions, 64);
 	assert_int_equal(config->rotation.grace, 7 * 86400);
 	assert_int_equal(config->rotation.lease, 300);
 }
@@ -69,6 +71,7 @@ static void check_defaults(const char *text)
 	assert_false(config->pin.allow_environment);
 	assert_int_equal(config->rotation.batch_size, 0);
 	assert_int_equal(config->rotation.jobs, 0);
+	assert_int_equal(config->rotation.sessions, 0);
 	assert_int_equal(config->rotation.grace, -1);
 	assert_int_equal(config->rotation.lease, 0);
 }

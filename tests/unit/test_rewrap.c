@@ -17,10 +17,12 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "hsm/p11.h"
 #include "hsm/worker.h"
@@ -35,6 +37,7 @@ static struct fixture {
 	struct softhsm hsm;
 	struct token *token;
 	char script[128], pids[128], self[PATH_MAX];
+	char plan[128], log[128], counter[128]; /* of p11fault */
 	struct rewrap_key old_key, new_key;
 	struct wrap_key *old_wrap;
 	struct rewrap_item *rows; /* in: under old_key */
@@ -80,6 +83,7 @@ static struct rewrap_params params(unsigned processes)
 		.token = fix.token,
 		.token_params = &fix.hsm.params,
 		.worker = fix.script,
+		.jobs = processes,
 		.processes = processes,
 		.old_key = fix.old_key,
 		.new_key = fix.new_key,
@@ -507,6 +511,154 @@ static void a_pin_that_turned_wrong_ends_everything(void **state)
 	change_pin(NEW_PIN, SOFTHSM_PIN);
 }
 
+/* Workers behind a module that fails by a plan; jobs in one process. */
+static struct rewrap *start_behind(const char *plan, unsigned jobs)
+{
+	static struct token_params token_params;
+	struct rewrap_params p = params(1);
+	struct rewrap *rewrap = NULL;
+
+	token_params = fix.hsm.params;
+	token_params.module = P11FAULT;
+	p.token_params = &token_params;
+	p.jobs = jobs;
+	unlink(fix.counter);
+	unlink(fix.log);
+	unlink(fix.plan);
+	assert_int_equal(file_write_new(fix.plan, plan, strlen(plan)), KT_OK);
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_OK);
+	return rewrap;
+}
+
+/* So often was the function called, by workers behind the plan. */
+static size_t calls_of(const char *function)
+{
+	FILE *f = fopen(fix.log, "r");
+	char line[256], name[64];
+	size_t n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL)
+		n += sscanf(line, "%*s %*s %63s", name) == 1 &&
+		     strcmp(name, function) == 0;
+	fclose(f);
+	return n;
+}
+
+/* All rows, whatever the plan does to one of eight sessions. */
+static void check_eight(const char *plan, size_t expected_starts)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = copy_rows(fix.rows, 4 * BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = NULL;
+
+	unlink(fix.pids);
+	rewrap = start_behind(plan, 8);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, 4 * BATCH), KT_OK);
+	assert_int_equal(run(rewrap, REWRAP_PROVE, rows, 4 * BATCH), KT_OK);
+	assert_rewrapped(rows, 4 * BATCH);
+	assert_int_equal(count_starts(), expected_starts);
+}
+
+static void a_worker_has_many_sessions(void **state)
+{
+	(void)state;
+	check_eight("", 1);
+	/* Anchor, those of the crew, and no others. */
+	assert_int_equal(calls_of("C_OpenSession"), 9);
+	assert_int_equal(calls_of("C_Login"), 1);
+}
+
+static void what_one_of_many_sessions_meets_is_overcome(void **state)
+{
+	(void)state;
+	check_eight("C_UnwrapKey 700 before rv CKR_SESSION_HANDLE_INVALID\n",
+		    1);
+	check_eight("C_WrapKey 700 before rv CKR_DEVICE_ERROR\n", 2);
+	check_eight("C_UnwrapKey 700 before kill\n", 2);
+	check_eight("C_DestroyObject 700 after kill\n", 2);
+	check_eight("C_UnwrapKey 700 before gone 5\n", 2);
+	check_eight("C_OpenSession 5+ before rv CKR_SESSION_COUNT\n", 1);
+	check_eight("C_OpenSession 2+ before delay 20\n"
+		    "C_WrapKey 9 before rv CKR_OBJECT_HANDLE_INVALID\n"
+		    "C_WrapKey 19 before rv CKR_SESSION_CLOSED\n",
+		    1);
+}
+
+static void a_row_is_named_by_any_session(void **state)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(fix.rows, BATCH);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = start_behind("", 8);
+
+	(void)state;
+	for (size_t i = 0; i < BATCH; i += 25)
+		rows[i].in.data[3] ^= 4;
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_OK);
+	for (size_t i = 0; i < BATCH; i++)
+		assert_int_equal(rows[i].err,
+				 i % 25 == 0 ? KT_ERR_INTEGRITY : KT_OK);
+	assert_int_equal(count_starts(), 1);
+}
+
+static void a_pin_that_one_session_finds_wrong_ends_everything(void **state)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(fix.rows, BATCH);
+	CLEANUP(rewrap_stopp)
+	struct rewrap *rewrap = start_behind(
+		"C_UnwrapKey 100 before rv CKR_SESSION_HANDLE_INVALID\n"
+		"C_GetSessionInfo * before rv CKR_FUNCTION_FAILED\n"
+		"C_Login 2+ before rv CKR_PIN_INCORRECT\n",
+		8);
+
+	(void)state;
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, BATCH), KT_ERR_PIN);
+	assert_int_equal(calls_of("C_Login"), 2);
+	assert_int_equal(count_starts(), 1);
+}
+
+static int64_t far_us(unsigned jobs)
+{
+	CLEANUP(freep)
+	struct rewrap_item *rows = copy_rows(fix.rows, 2 * BATCH);
+	CLEANUP(rewrap_stopp)
+	struct rewrap *rewrap =
+		start_behind("C_UnwrapKey * before delay 5\n", jobs);
+	int64_t begin = clock_monotonic_us();
+
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, 2 * BATCH), KT_OK);
+	return clock_monotonic_us() - begin;
+}
+
+/* The same sleeps, eight at a time: what else the machine does is in both. */
+static void many_sessions_are_faster_on_a_far_token(void **state)
+{
+	int64_t one = far_us(1), eight = far_us(8);
+
+	(void)state;
+	assert_int_equal(count_starts(), 2);
+	assert_true(one > 3 * eight);
+}
+
+/* As fast as it was told to be, but it says that it has two sessions; writes
+ * down how many it was to have. */
+static enum kt_err answer_few(struct wire *out, uint64_t number,
+			      struct rewrap_batch *batch)
+{
+	const long us = (long)(batch->count * 2000 / batch->sessions);
+	FILE *f = fopen(getenv("P11FAULT_LOG"), "a");
+
+	if (f == NULL)
+		return err_errno("log");
+	fprintf(f, "%u\n", batch->sessions);
+	fclose(f);
+	nanosleep(&(struct timespec){us / 1000000, us % 1000000 * 1000}, NULL);
+	for (size_t i = 0; i < batch->count; i++)
+		batch->items[i].out = batch->items[i].in;
+	batch->waits = (uint32_t)(3 * batch->count);
+	batch->sessions_had = batch->sessions < 2 ? batch->sessions : 2;
+	return worker_put_result(out, number, batch);
+}
+
 /* A third role of this program: a worker that logs in nowhere and answers
  * every batch wrongly. */
 static enum kt_err answer_wrongly(struct wire *in, struct wire *out,
@@ -519,6 +671,8 @@ static enum kt_err answer_wrongly(struct wire *in, struct wire *out,
 	TRY(worker_get_batch(in, &number, &batch));
 	if (strcmp(how, "mixed-up") == 0)
 		err = worker_put_result(out, number + 1, &batch);
+	else if (strcmp(how, "few") == 0)
+		err = answer_few(out, number, &batch);
 	else
 		err = worker_put_error(out, number,
 				       err_raise(KT_ERR_TOKEN, "I am sick"));
@@ -630,6 +784,33 @@ static void nothing_is_begun_behind_a_batch_that_failed(void **state)
 	assert_int_equal(count_starts(), 3);
 }
 
+/* Told 4 and had 2: it is told 2 from then on, however it pays. */
+static void the_search_ends_where_sessions_do(void **state)
+{
+	CLEANUP(freep) struct rewrap_item *rows = copy_rows(fix.rows, ROWS);
+	CLEANUP(rewrap_stopp) struct rewrap *rewrap = NULL;
+	struct rewrap_params p = params(1);
+	unsigned told = 0, most = 0;
+	char line[16];
+	FILE *f;
+
+	(void)state;
+	unlink(fix.log);
+	script_write(fix.self, "few");
+	p.jobs_max = 32;
+	assert_int_equal(rewrap_start(&p, &rewrap), KT_OK);
+	assert_int_equal(run(rewrap, REWRAP_COPY, rows, ROWS), KT_OK);
+	f = fopen(fix.log, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		told = (unsigned)strtoul(line, NULL, 10);
+		most = told > most ? told : most;
+	}
+	fclose(f);
+	assert_int_equal(most, 4);
+	assert_int_equal(told, 2);
+}
+
 static void what_is_no_worker_is_refused(void **state)
 {
 	struct rewrap_params p = params(1);
@@ -644,7 +825,7 @@ static void what_is_no_worker_is_refused(void **state)
 	script_write("/bin/true", "");
 	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_TOKEN);
 	script_write(KEYTURN_WORKER, "");
-	p.processes = REWRAP_PROCESSES_MAX + 1;
+	p.jobs = REWRAP_JOBS_MAX + 1;
 	assert_int_equal(rewrap_start(&p, &rewrap), KT_ERR_USAGE);
 	assert_null(rewrap);
 }
@@ -716,6 +897,7 @@ static int hold(char **ids)
 		.pin = &pin};
 	struct rewrap_params p = {.token_params = &token_params,
 				  .worker = ids[1],
+				  .jobs = 2,
 				  .processes = 2};
 	struct rewrap *rewrap = NULL;
 
@@ -821,6 +1003,19 @@ static struct wrap_key *find_key(struct rewrap_key *key)
 	return wrap;
 }
 
+/* For the workers; they inherit it. */
+static void proxy_setup(void)
+{
+	snprintf(fix.plan, sizeof(fix.plan), "%s/plan", fix.hsm.folder);
+	snprintf(fix.log, sizeof(fix.log), "%s/log", fix.hsm.folder);
+	snprintf(fix.counter, sizeof(fix.counter), "%s/counter",
+		 fix.hsm.folder);
+	setenv("P11FAULT_MODULE", SOFTHSM_MODULE, 1);
+	setenv("P11FAULT_PLAN", fix.plan, 1);
+	setenv("P11FAULT_LOG", fix.log, 1);
+	setenv("P11FAULT_COUNTER", fix.counter, 1);
+}
+
 static int group_setup(void **state)
 {
 	(void)state;
@@ -829,6 +1024,7 @@ static int group_setup(void **state)
 		    0);
 	snprintf(fix.script, sizeof(fix.script), "%s/worker", fix.hsm.folder);
 	snprintf(fix.pids, sizeof(fix.pids), "%s/pids", fix.hsm.folder);
+	proxy_setup();
 	assert_int_equal(token_open(&fix.hsm.params, &fix.token), KT_OK);
 	make_key(&fix.old_key);
 	make_key(&fix.new_key);
@@ -874,8 +1070,14 @@ int main(int argc, char **argv)
 		TEST(an_empty_batch_is_a_batch),
 		TEST(a_wrong_pin_is_tried_once),
 		TEST(a_pin_that_turned_wrong_ends_everything),
+		TEST(a_worker_has_many_sessions),
+		TEST(what_one_of_many_sessions_meets_is_overcome),
+		TEST(a_row_is_named_by_any_session),
+		TEST(a_pin_that_one_session_finds_wrong_ends_everything),
+		TEST(many_sessions_are_faster_on_a_far_token),
 		TEST(a_batch_is_tried_twice_and_no_more),
 		TEST(nothing_is_begun_behind_a_batch_that_failed),
+		TEST(the_search_ends_where_sessions_do),
 		TEST(what_is_no_worker_is_refused),
 		TEST(an_unknown_key_ends_the_start),
 		TEST(argv_names_the_parent_only),

@@ -135,7 +135,13 @@ static struct rewrap_batch sample_batch(enum rewrap_op op,
 		items[i].out = blob_of((uint8_t)(i + 100), 48);
 		items[i].proven = i != 1;
 	}
-	return (struct rewrap_batch){.op = op, .count = COUNT, .items = items};
+	return (struct rewrap_batch){
+		.op = op,
+		.count = COUNT,
+		.items = items,
+		.sessions = 8,
+		.sessions_had = 5,
+	};
 }
 
 static void a_batch_reads_back(void **state)
@@ -156,6 +162,7 @@ static void a_batch_reads_back(void **state)
 		assert_true(number == 1ull << 40);
 		assert_int_equal(got.op, op);
 		assert_int_equal(got.count, COUNT);
+		assert_int_equal(got.sessions, 8);
 		for (size_t i = 0; i < COUNT; i++) {
 			assert_blobs(&got.items[i].in, &items[i].in);
 			assert_int_equal(got.items[i].out.len,
@@ -203,11 +210,71 @@ static void counts_and_operations_are_checked(void **state)
 		if (i == 0)
 			wire.data[op_at] = REWRAP_TRY + 1;
 		else
-			be32_put(wire.data + op_at + 1,
+			be32_put(wire.data + op_at + 2,
 				 i == 1 ? UINT32_MAX : REWRAP_ITEMS_MAX);
 		arrived(&wire);
 		assert_int_equal(worker_get_batch(&wire, &number, &got),
 				 KT_ERR_IO);
+	}
+}
+
+static void sessions_of_a_batch_are_bounded(void **state)
+{
+	static const uint8_t values[] = {0, 1, REWRAP_JOBS_MAX,
+					 REWRAP_JOBS_MAX + 1, UINT8_MAX};
+	struct rewrap_item items[COUNT];
+	struct rewrap_batch sent = sample_batch(REWRAP_COPY, items);
+	struct rewrap_batch got;
+	uint64_t number;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(values); i++) {
+		CLEANUP(wire_done) struct wire wire = {0};
+		bool good = i == 1 || i == 2;
+
+		sent.sessions = values[i];
+		assert_int_equal(worker_put_batch(&wire, 1, &sent), KT_OK);
+		arrived(&wire);
+		got = (struct rewrap_batch){0};
+		assert_int_equal(worker_get_batch(&wire, &number, &got),
+				 good ? KT_OK : KT_ERR_IO);
+		free(got.items);
+	}
+}
+
+static void sessions_of_a_hello_are_bounded(void **state)
+{
+	static const uint32_t values[] = {0, REWRAP_JOBS_MAX + 1};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		CLEANUP(wire_done) struct wire wire = {0};
+		struct worker_hello sent = sample_hello();
+		struct worker_hello got;
+
+		sent.max_sessions = values[i];
+		assert_int_equal(worker_put_hello(&wire, &sent), KT_OK);
+		arrived(&wire);
+		assert_int_equal(worker_get_hello(&wire, &got), KT_ERR_IO);
+	}
+}
+
+/* None, and more than were asked for, were not at work. */
+static void sessions_of_an_answer_are_bounded(void **state)
+{
+	struct rewrap_item items[COUNT];
+	struct rewrap_batch batch = sample_batch(REWRAP_COPY, items);
+
+	(void)state;
+	for (uint32_t had = 0; had < 10; had++) {
+		CLEANUP(wire_done) struct wire wire = {0};
+
+		batch.sessions_had = had;
+		assert_int_equal(worker_put_result(&wire, 1, &batch), KT_OK);
+		arrived(&wire);
+		batch.sessions_had = 77;
+		assert_int_equal(worker_get_result(&wire, 1, &batch),
+				 had >= 1 && had <= 8 ? KT_OK : KT_ERR_IO);
 	}
 }
 
@@ -352,6 +419,9 @@ int main(void)
 		cmocka_unit_test(a_batch_reads_back),
 		cmocka_unit_test(a_cut_batch_is_refused),
 		cmocka_unit_test(counts_and_operations_are_checked),
+		cmocka_unit_test(sessions_of_a_batch_are_bounded),
+		cmocka_unit_test(sessions_of_a_hello_are_bounded),
+		cmocka_unit_test(sessions_of_an_answer_are_bounded),
 		cmocka_unit_test(an_answer_lands_in_its_items),
 		cmocka_unit_test(a_proof_leaves_the_blobs_alone),
 		cmocka_unit_test(an_answer_to_another_question_is_refused),
