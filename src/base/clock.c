@@ -53,7 +53,7 @@ void duration_format(int64_t seconds, char ret[DURATION_TEXT_LEN + 1])
 {
 	size_t i = 0;
 
-	while (i < 3 && seconds < units[i].seconds)
+	while (i < 3 && seconds / units[i].seconds == 0)
 		i++;
 	in_unit(seconds, &units[i], ret);
 }

@@ -88,7 +88,7 @@ static enum kt_err put_all(FILE *out, const struct config_values *values)
 	TRY(put_token(out, values));
 	TRY(put_pin(out, values));
 	fputs("\nrotation:\n"
-	      "  # Rows in one transaction, 1 to 10000.\n"
+	      "  # Rows in one transaction at most, 1 to 10000.\n"
 	      "  batch-size: 1000\n"
 	      "  # Calls at the token at once, 1 to 64; auto: as many as "
 	      "pay.\n"

@@ -21,6 +21,15 @@ static enum kt_err busy(const struct lease_row *lease)
 			lease->process);
 }
 
+/* A renewal ahead of this clock, which was set back since then, says as little
+ * as one of long ago. */
+static bool is_silent(const struct lease_row *lease, int64_t now,
+		      int64_t seconds)
+{
+	return lease->renewed <= now - seconds ||
+	       lease->renewed >= now + seconds;
+}
+
 static enum kt_err require_free(const struct kt_vault *vault,
 				const struct lease_row *lease, int64_t now)
 {
@@ -29,7 +38,7 @@ static enum kt_err require_free(const struct kt_vault *vault,
 				  : LEASE_SECONDS_DEFAULT;
 
 	if (id_is_zero(&lease->rotation) || process_is_gone(lease->process) ||
-	    now - lease->renewed >= seconds)
+	    is_silent(lease, now, seconds))
 		return KT_OK;
 	return busy(lease);
 }

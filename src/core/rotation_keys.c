@@ -8,6 +8,7 @@
 #include "base/crash.h"
 #include "base/text.h"
 #include "core/access.h"
+#include "core/backup.h"
 #include "core/key_birth.h"
 
 /* A rotation keeps the mechanism. */
@@ -45,6 +46,19 @@ static enum kt_err generate_missing(struct rotation_run *run)
 	return token_reload(run->vault->token);
 }
 
+/* A database that was replaced by an older one may have gone on with this key:
+ * what was restored does not know. */
+static enum kt_err refuse_kept(struct rotation_run *run,
+			       const struct key_row *key)
+{
+	enum kt_err err = backup_allow_destroy(run->vault, key->version, false);
+
+	if (err != KT_ERR_CONFLICT)
+		return err;
+	return err_hint(err, "the new key does not prove itself; try again, or "
+			     "'keyturn rotation rollback' gives it up");
+}
+
 /* Gives a key that came out of an interrupted generation half made a new
  * CKA_ID, committed before anything else, and takes the object away. */
 static enum kt_err replace_object(struct rotation_run *run,
@@ -57,6 +71,7 @@ static enum kt_err replace_object(struct rotation_run *run,
 
 	kt_id_format(&left_over, id);
 	TRY(run_begin(run, &tx));
+	TRY(refuse_kept(run, key));
 	TRY(id_random(&key->cka_id));
 	TRY(store_update(run->vault->store, ROW_KEY, key));
 	TRY(audit_append(run->vault, "rotation.object-replaced", id,

@@ -7,10 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/crash.h"
 #include "base/text.h"
 
 #define ROWS_ALONE 100
+
+/* Of work in a batch: its end renews the lease, and is what a stop waits for.
+ */
+#define BATCH_US 1000000
+#define OF_LATE_US (4 * BATCH_US)
+#define BATCH_LEAST 32 /* so that all workers have some; the first, too */
 
 struct pipe {
 	struct sweep *sweep;
@@ -20,7 +27,9 @@ struct pipe {
 	size_t filled, collected; /* counts; modulo depth is the slot */
 	struct kt_id after;       /* where reading goes on */
 	bool at_end;
-	int64_t chosen; /* rows that were looked at, which to prove */
+	int64_t size;            /* rows of the next batch */
+	int64_t rows, waited_us; /* collected of late, waiting so long */
+	int64_t chosen;          /* rows that were looked at, which to prove */
 };
 
 static void batch_done(struct sweep_batch *batch)
@@ -121,6 +130,21 @@ static enum kt_err start_workers(struct pipe *pipe)
 	return err;
 }
 
+int64_t sweep_batch_size(int64_t rows, int64_t took_us, int64_t most)
+{
+	double fits = (double)rows * BATCH_US / ((double)took_us + 1);
+
+	if (fits < BATCH_LEAST)
+		fits = BATCH_LEAST;
+	return fits < (double)most ? (int64_t)fits : most;
+}
+
+static void resize(struct pipe *pipe)
+{
+	pipe->size = sweep_batch_size(pipe->rows, pipe->waited_us,
+				      pipe->sweep->run->batch_size);
+}
+
 static enum kt_err pipe_init(struct sweep *sweep, struct pipe *pipe)
 {
 	*pipe = (struct pipe){.sweep = sweep, .after = sweep->after};
@@ -131,6 +155,7 @@ static enum kt_err pipe_init(struct sweep *sweep, struct pipe *pipe)
 		return err_memory();
 	for (size_t i = 0; i < pipe->depth; i++)
 		TRY(batch_init(&pipe->slot[i], (size_t)sweep->run->batch_size));
+	resize(pipe);
 	return KT_OK;
 }
 
@@ -204,10 +229,10 @@ static enum kt_err start_query(struct pipe *pipe, struct query **ret)
 	if (sweep->query == Q_WRAPS_AFTER)
 		return query_start(store, sweep->query, ret, "bbi",
 				   &sweep->leg->old_key.id, &pipe->after,
-				   sweep->run->batch_size);
+				   pipe->size);
 	return query_start(store, sweep->query, ret, "bbbi",
 			   &sweep->leg->old_key.id, &sweep->leg->new_key.id,
-			   &pipe->after, sweep->run->batch_size);
+			   &pipe->after, pipe->size);
 }
 
 static enum kt_err start_twins(struct pipe *pipe, struct query **ret)
@@ -218,8 +243,7 @@ static enum kt_err start_twins(struct pipe *pipe, struct query **ret)
 		return KT_OK;
 	return query_start(sweep->run->vault->store, Q_WRAPS_TWINNED, ret,
 			   "bbbi", &sweep->leg->old_key.id,
-			   &sweep->leg->new_key.id, &pipe->after,
-			   sweep->run->batch_size);
+			   &sweep->leg->new_key.id, &pipe->after, pipe->size);
 }
 
 static enum kt_err read_changes(const struct sweep *sweep, int64_t *ret)
@@ -288,7 +312,7 @@ static enum kt_err fill(struct pipe *pipe, struct sweep_batch *batch)
 	if (sweep->op == REWRAP_TRY)
 		choose_proven(pipe, batch);
 	CRASH_POINT("sweep.read");
-	pipe->at_end = read < (size_t)sweep->run->batch_size;
+	pipe->at_end = read < (size_t)pipe->size;
 	return KT_OK;
 }
 
@@ -307,15 +331,32 @@ static enum kt_err feed(struct pipe *pipe)
 	return KT_OK;
 }
 
+/* The time of a commit does not count: on a slow disk smaller batches would
+ * make it worse. */
+static enum kt_err wait_for_oldest(struct pipe *pipe, struct sweep_batch **ret)
+{
+	struct rewrap_batch *done = NULL;
+	int64_t begun = clock_monotonic_us();
+
+	TRY(rewrap_collect(pipe->rewrap, &done));
+	pipe->waited_us += clock_monotonic_us() - begun;
+	pipe->rows += (int64_t)done->count;
+	resize(pipe);
+	if (pipe->waited_us > OF_LATE_US) {
+		pipe->rows /= 2;
+		pipe->waited_us /= 2;
+	}
+	*ret = done->user;
+	return KT_OK;
+}
+
 static enum kt_err collect(struct pipe *pipe)
 {
 	struct sweep *sweep = pipe->sweep;
-	struct rewrap_batch *done = NULL;
 	struct sweep_batch *batch;
 
-	TRY(rewrap_collect(pipe->rewrap, &done));
+	TRY(wait_for_oldest(pipe, &batch));
 	CRASH_POINT("sweep.collected");
-	batch = done->user;
 	pipe->collected++;
 	for (size_t i = 0; i < batch->rewrap.count; i++) {
 		if (batch->rewrap.items[i].err != KT_OK)

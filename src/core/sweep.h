@@ -51,6 +51,11 @@ enum kt_err sweep_rewrap_key(struct kt_vault *vault, const struct key_row *key,
 enum kt_err sweep_batch_stands(const struct sweep *sweep,
 			       const struct sweep_batch *batch, bool *ret);
 
+/* Rows of the next batch, after so many that took so long: about a second of
+ * work, at most as many as were asked for. A fast token gets those; a slow one
+ * does not let a lease or whoever asks to stop wait for minutes. */
+int64_t sweep_batch_size(int64_t rows, int64_t took_us, int64_t most);
+
 /* Runs to the end of the rows. KT_ERR_INTERRUPTED after committing what was
  * under way. */
 enum kt_err sweep_run(struct sweep *sweep);

@@ -3,6 +3,7 @@
 # finds, what a restore refuses, carries over and leaves behind when it dies.
 
 load helper
+load proxy
 
 setup() {
 	vault_setup projects_new web 20
@@ -402,6 +403,33 @@ wait_for_row() {
 	run_ok keyturn master resume
 	run_ok keyturn master finish --now --yes
 	vault_is_sound
+}
+
+# For the restored rotation its new key is not proven yet; for the database that
+# was replaced it is the master key.
+@test "I2: a resume after a restore destroys no key of the database it replaced" {
+	local pid kept
+	KEYTURN_CRASH=key.generate:1:STOP keyturn master rotate --yes --grace 0 \
+		>"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	until grep -q '^State:.T' "/proc/$pid/status"; do
+		kill -0 "$pid"
+	done
+	keyturn backup create "$COPY"
+	kill -CONT "$pid"
+	wait "$pid"
+	secret_put web/NEW 'under the new key'
+	run_ok keyturn backup restore "$COPY" --yes --replace-newer
+	kept=$(find "$PLACE/data" -name '*.before-restore-*')
+	proxy_setup
+	proxy_plan 'C_WrapKey 1 before rv CKR_DEVICE_ERROR'
+	run_fails 5 keyturn --module "$PROXY" master resume
+	assert_output --partial "1 backup needs master key version 2"
+	proxy_plan ''
+	values_are_whole
+	run_ok keyturn backup restore "$kept" --yes --replace-newer
+	run_ok keyturn secret get web/NEW
+	assert_output 'under the new key'
 }
 
 @test "a restored database knows which keys are gone" {

@@ -105,3 +105,25 @@ all_is_well() {
 	unset P11FAULT_COUNTER
 	all_is_well
 }
+
+# It would have been silent for all its rows, in one batch of 1000.
+@test "I9: on a slow token a rotation renews its lease" {
+	local pid id ended=0
+	sed -i 's/^  # lease:.*/  lease: 3s/' "$KEYTURN_CONFIG"
+	proxy_plan 'C_UnwrapKey * before delay 20'
+	keyturn --module "$PROXY" project rotate web --yes --no-token --jobs 1 \
+		>"$PLACE/out" 2>&1 3>&- &
+	pid=$!
+	# 20 ms each, so longer than the lease
+	until [ "$(calls_of C_UnwrapKey)" -gt 180 ]; do
+		kill -0 "$pid"
+	done
+	keyturn rotation list --json >"$PLACE/json"
+	id=$(sqlite3 :memory: \
+		"SELECT readfile('$PLACE/json') ->> '\$[0].id'")
+	run_fails 5 keyturn rotation resume "$id"
+	assert_output --partial 'is rotating since'
+	wait "$pid" || ended=$?
+	assert_equal "$ended" 0
+	all_is_well
+}

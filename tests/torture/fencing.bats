@@ -282,6 +282,17 @@ every_way() {
 	all_is_well
 }
 
+@test "a lease does not last longer when the clock is set back" {
+	asleep sweep.committed:2 master "${rotate[@]}"
+	sql 'UPDATE lease SET renewed = renewed + 30'
+	run_fails 5 keyturn rotation resume --yes --operator bob@here
+	sql 'UPDATE lease SET renewed = renewed + 86400'
+	second rotation resume --yes
+	awake
+	assert_equal "$first" 5
+	all_is_well
+}
+
 @test "asleep inside a batch's transaction: others read, and wait to write" {
 	asleep stage.row:3 master "${rotate[@]}"
 	quietly keyturn secret verify p1 "$PLACE/p1.env"

@@ -680,6 +680,12 @@ static enum kt_err answer_wrongly(struct wire *in, struct wire *out,
 	return err;
 }
 
+static void wait_to_be_killed(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	pause();
+}
+
 static enum kt_err pretend(const char *how)
 {
 	CLEANUP(kt_secret_done) struct kt_secret pin = {0};
@@ -698,7 +704,7 @@ static enum kt_err pretend(const char *how)
 		if (state != WIRE_WHOLE)
 			return KT_OK;
 		if (strcmp(how, "stuck") == 0)
-			pause();
+			wait_to_be_killed();
 		TRY(answer_wrongly(&in, &out, how));
 	}
 }

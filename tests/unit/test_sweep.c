@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "core/sweep.h"
 #include "tests/unit/vault_fixture.h"
 
 #define ROWS 40
@@ -107,12 +108,31 @@ static void a_dry_run_that_was_stopped_found_nothing_good(void **state)
 	assert_true(once.said);
 }
 
+#define SECOND 1000000
+
+static void a_batch_is_a_second_of_work(void **state)
+{
+	int64_t least = sweep_batch_size(0, 0, 1000);
+
+	(void)state;
+	assert_in_range(least, 1, 100);
+	assert_int_equal(sweep_batch_size(0, 0, least - 1), least - 1);
+	assert_int_equal(sweep_batch_size(0, 90 * SECOND, 1000), least);
+	assert_int_equal(sweep_batch_size(least, 60 * SECOND, 1000), least);
+	assert_in_range(sweep_batch_size(least, SECOND / 2, 1000),
+			2 * least - 1, 2 * least);
+	assert_int_equal(sweep_batch_size(1, INT64_MAX, 1000), least);
+	assert_int_equal(sweep_batch_size(least, 0, 1000), 1000);
+	assert_int_equal(sweep_batch_size(INT64_MAX, 1, 10000), 10000);
+}
+
 #define TEST(f)                                                                \
 	cmocka_unit_test_setup_teardown(f, setup, vault_fixture_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_batch_is_a_second_of_work),
 		TEST(what_was_not_proven_is_not_verified),
 		TEST(what_was_not_rewrapped_is_not_staged),
 		TEST(a_dry_run_that_was_stopped_found_nothing_good),

@@ -128,6 +128,11 @@ static void times_are_rfc_3339(void **state)
 	assert_string_equal(span, "1 h");
 	duration_format(3 * 86400 + 5, span);
 	assert_string_equal(span, "3 d");
+	/* a time ahead of a clock that was set back */
+	duration_format(-3 * 86400, span);
+	assert_string_equal(span, "-3 d");
+	duration_format(0, span);
+	assert_string_equal(span, "0 s");
 	duration_format_exact(90, span);
 	assert_string_equal(span, "90 s");
 	duration_format_exact(36 * 3600, span);
