@@ -200,21 +200,15 @@ static CK_RV sign_audit(struct attest *attest, const struct audit *audit)
 	return keep(attest, &cmd, "destroyed");
 }
 
-static CK_RV say_death(struct attest *attest, const struct key_file *file,
-		       struct audit *audit)
+static CK_RV say_death(struct attest *attest, const struct audit *audit)
 {
-	struct tpm *tpm = attest->token->tpm;
-	bool absent;
-
-	RV_TRY(audit_absence(tpm, audit, file->counter, &absent));
-	RV_TRY(audit_absence(tpm, audit, file->handle, &absent));
 	RV_TRY(evidence_add(attest->evidence, "destroyed.log",
 			    SPAN(audit->log, audit->len)));
 	return sign_audit(attest, audit);
 }
 
 static CK_RV death(struct tpm_token *token, const struct key_file *file,
-		   struct audit *audit, struct tpm_evidence *evidence)
+		   const struct audit *audit, struct tpm_evidence *evidence)
 {
 	struct attest attest = {
 		.token = token,
@@ -223,7 +217,7 @@ static CK_RV death(struct tpm_token *token, const struct key_file *file,
 	CK_RV rv;
 
 	RV_TRY(begin(&attest));
-	rv = say_death(&attest, file, audit);
+	rv = say_death(&attest, audit);
 	end(&attest);
 	return rv;
 }
@@ -232,7 +226,7 @@ static CK_RV death(struct tpm_token *token, const struct key_file *file,
  * endorsement hierarchy that has an authorisation of its own: the evidence
  * then says so. What a new try can cure is tried again. */
 CK_RV attest_death(struct tpm_token *token, const struct key_file *file,
-		   struct audit *audit)
+		   const struct audit *audit)
 {
 	CLEANUP(tpm_evidence_done) struct tpm_evidence evidence = {0};
 	const struct tpm *tpm = token->tpm;

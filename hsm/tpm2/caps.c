@@ -106,9 +106,11 @@ CK_RV caps_handle_free(struct tpm *tpm, uint32_t first, uint32_t count,
 	return CKR_OK;
 }
 
+/* One that cannot be flushed is gone: its owner may end meanwhile. */
 static CK_RV flush_range(struct tpm *tpm, uint32_t first, uint32_t keep)
 {
 	uint32_t found[HANDLES_AT_ONCE], count = 0;
+	CK_RV rv;
 
 	RV_TRY(handles_from(tpm, first, found, &count));
 	for (uint32_t i = 0; i < count; i++) {
@@ -117,7 +119,9 @@ static CK_RV flush_range(struct tpm *tpm, uint32_t first, uint32_t keep)
 		if (found[i] == keep)
 			continue;
 		cmd_put_u32(&cmd, found[i]);
-		RV_TRY(cmd_run(tpm, &cmd));
+		rv = cmd_run(tpm, &cmd);
+		if (tpm->gone)
+			return rv;
 	}
 	return CKR_OK;
 }

@@ -136,11 +136,43 @@ CK_RV counter_define(struct tpm *tpm, const struct tpm_object *owner,
 	return read_value(tpm, owner, counter);
 }
 
-CK_RV counter_look(struct tpm *tpm, const struct counter *counter,
-		   enum counter_state *ret)
+/* The Name of what is at its index, as whoever answers has it. */
+static CK_RV read_name(struct tpm *tpm, const struct counter *counter,
+		       struct tpm_object *ret)
 {
 	CLEANUP(cmd_done) struct cmd cmd = CMD(NV_ReadPublic);
 	struct span name;
+
+	cmd_handle(&cmd, &counter->fresh);
+	RV_TRY(cmd_run(tpm, &cmd));
+	cmd_get_2b(&cmd);
+	name = cmd_get_2b(&cmd);
+	RV_TRY(cmd_end(&cmd));
+	if (name.len > sizeof(ret->name))
+		return cmd_garbled(&cmd);
+	memcpy(ret->name, name.data, name.len);
+	ret->name_len = name.len;
+	ret->handle = counter->fresh.handle;
+	return CKR_OK;
+}
+
+static bool same_name(const struct tpm_object *a, const struct tpm_object *b)
+{
+	return a->name_len == b->name_len &&
+	       memcmp(a->name, b->name, a->name_len) == 0;
+}
+
+static bool is_ours(const struct counter *counter,
+		    const struct tpm_object *there)
+{
+	return same_name(there, &counter->fresh) ||
+	       same_name(there, &counter->written);
+}
+
+CK_RV counter_look(struct tpm *tpm, const struct counter *counter,
+		   enum counter_state *ret)
+{
+	struct tpm_object at_index = {0};
 	bool there = false;
 
 	RV_TRY(caps_handle_there(tpm, counter->fresh.handle, &there));
@@ -148,33 +180,33 @@ CK_RV counter_look(struct tpm *tpm, const struct counter *counter,
 		*ret = COUNTER_NONE;
 		return CKR_OK;
 	}
-	cmd_handle(&cmd, &counter->fresh);
-	RV_TRY(cmd_run(tpm, &cmd));
-	cmd_get_2b(&cmd);
-	name = cmd_get_2b(&cmd);
-	RV_TRY(cmd_end(&cmd));
-	*ret = name.len == counter->fresh.name_len &&
-			       (memcmp(name.data, counter->fresh.name,
-				       name.len) == 0 ||
-				memcmp(name.data, counter->written.name,
-				       name.len) == 0)
-		       ? COUNTER_OURS
-		       : COUNTER_FOREIGN;
+	RV_TRY(read_name(tpm, counter, &at_index));
+	*ret = is_ours(counter, &at_index) ? COUNTER_OURS : COUNTER_FOREIGN;
 	return CKR_OK;
+}
+
+CK_RV counter_prove_foreign(struct tpm *tpm, const struct counter *counter)
+{
+	CLEANUP(cmd_done) struct cmd cmd = CMD(NV_ReadPublic);
+	struct tpm_session *main = NULL;
+	struct tpm_object there = {0};
+
+	RV_TRY(read_name(tpm, counter, &there));
+	if (is_ours(counter, &there))
+		return rv_raise(CKR_DEVICE_ERROR,
+				"the TPM still has the key's counter");
+	RV_TRY(session_main(tpm, &main));
+	cmd_handle(&cmd, &there);
+	cmd_auth(&cmd, main, NULL, CMD_ANSWER_SECRET);
+	return cmd_run(tpm, &cmd);
 }
 
 static bool is_written(struct tpm *tpm, const struct counter *counter)
 {
-	CLEANUP(cmd_done) struct cmd cmd = CMD(NV_ReadPublic);
-	struct span name;
+	struct tpm_object there = {0};
 
-	cmd_handle(&cmd, &counter->fresh);
-	if (cmd_run(tpm, &cmd) != CKR_OK)
-		return true;
-	cmd_get_2b(&cmd);
-	name = cmd_get_2b(&cmd);
-	return name.len != counter->fresh.name_len ||
-	       memcmp(name.data, counter->fresh.name, name.len) != 0;
+	return read_name(tpm, counter, &there) != CKR_OK ||
+	       !same_name(&there, &counter->fresh);
 }
 
 CK_RV counter_undefine(struct tpm *tpm, const struct tpm_object *owner,

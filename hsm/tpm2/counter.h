@@ -40,6 +40,10 @@ enum counter_state {
 CK_RV counter_look(struct tpm *tpm, const struct counter *counter,
 		   enum counter_state *ret);
 
+/* CKR_OK proves, as object_prove() does, that another counter is at its place;
+ * CKR_DEVICE_ERROR when it is this one. */
+CK_RV counter_prove_foreign(struct tpm *tpm, const struct counter *counter);
+
 /* Its public area once it is written: a marshalled TPMS_NV_PUBLIC, for an
  * auditor who computes its Name. */
 CK_RV counter_area(const struct tpm *tpm, const struct counter *counter,

@@ -19,11 +19,16 @@
 struct crypto {
 	OSSL_LIB_CTX *lib;
 	EVP_MD *sha256;
-	EVP_MAC *hmac;
+	EVP_MAC_CTX *hmac; /* with SHA-256, without a key */
 	EVP_CIPHER *cfb128, *cfb256, *gcm;
 };
 
+struct crypto_mac {
+	EVP_MAC_CTX *ctx;
+};
+
 DEFINE_CLEANUP(EVP_MD_CTX, EVP_MD_CTX_free)
+DEFINE_CLEANUP(EVP_MAC, EVP_MAC_free)
 DEFINE_CLEANUP(EVP_MAC_CTX, EVP_MAC_CTX_free)
 DEFINE_CLEANUP(EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
 DEFINE_CLEANUP(EVP_PKEY_CTX, EVP_PKEY_CTX_free)
@@ -44,10 +49,25 @@ void crypto_free(struct crypto *crypto)
 	EVP_CIPHER_free(crypto->gcm);
 	EVP_CIPHER_free(crypto->cfb256);
 	EVP_CIPHER_free(crypto->cfb128);
-	EVP_MAC_free(crypto->hmac);
+	EVP_MAC_CTX_free(crypto->hmac);
 	EVP_MD_free(crypto->sha256);
 	OSSL_LIB_CTX_free(crypto->lib);
 	free(crypto);
+}
+
+static EVP_MAC_CTX *prepare_hmac(OSSL_LIB_CTX *lib)
+{
+	CLEANUP(EVP_MAC_freep) EVP_MAC *mac = EVP_MAC_fetch(lib, "HMAC", NULL);
+	CLEANUP(EVP_MAC_CTX_freep) EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(mac);
+	const OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+						 (char[]){"SHA256"}, 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	if (ctx == NULL || EVP_MAC_CTX_set_params(ctx, params) != 1)
+		return NULL;
+	return TAKE(ctx);
 }
 
 CK_RV crypto_new(struct crypto **ret)
@@ -57,7 +77,7 @@ CK_RV crypto_new(struct crypto **ret)
 	if (c == NULL || (c->lib = OSSL_LIB_CTX_new()) == NULL)
 		return rv_memory();
 	c->sha256 = EVP_MD_fetch(c->lib, "SHA256", NULL);
-	c->hmac = EVP_MAC_fetch(c->lib, "HMAC", NULL);
+	c->hmac = prepare_hmac(c->lib);
 	c->cfb128 = EVP_CIPHER_fetch(c->lib, "AES-128-CFB", NULL);
 	c->cfb256 = EVP_CIPHER_fetch(c->lib, "AES-256-CFB", NULL);
 	c->gcm = EVP_CIPHER_fetch(c->lib, "AES-256-GCM", NULL);
@@ -91,21 +111,17 @@ CK_RV crypto_hash(const struct crypto *crypto, const struct span *parts,
 	return CKR_OK;
 }
 
-CK_RV crypto_hmac(const struct crypto *crypto, struct span key,
-		  const struct span *parts, size_t count, uint8_t ret[HASH_LEN])
+static bool set_key(EVP_MAC_CTX *ctx, struct span key)
 {
-	CLEANUP(EVP_MAC_CTX_freep)
-	EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(crypto->hmac);
-	const OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
-						 (char[]){"SHA256"}, 0),
-		OSSL_PARAM_construct_end(),
-	};
 	/* A NULL key would mean "the one of before". */
 	const void *bytes = key.len > 0 ? key.data : "";
 
-	if (ctx == NULL || EVP_MAC_init(ctx, bytes, key.len, params) != 1)
-		return failed("HMAC");
+	return ctx != NULL && EVP_MAC_init(ctx, bytes, key.len, NULL) == 1;
+}
+
+static CK_RV hmac_of(EVP_MAC_CTX *ctx, const struct span *parts, size_t count,
+		     uint8_t ret[HASH_LEN])
+{
 	for (size_t i = 0; i < count; i++) {
 		if (EVP_MAC_update(ctx, parts[i].data, parts[i].len) != 1)
 			return failed("HMAC");
@@ -113,6 +129,48 @@ CK_RV crypto_hmac(const struct crypto *crypto, struct span key,
 	if (EVP_MAC_final(ctx, ret, NULL, HASH_LEN) != 1)
 		return failed("HMAC");
 	return CKR_OK;
+}
+
+CK_RV crypto_hmac(const struct crypto *crypto, struct span key,
+		  const struct span *parts, size_t count, uint8_t ret[HASH_LEN])
+{
+	CLEANUP(EVP_MAC_CTX_freep)
+	EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(crypto->hmac);
+
+	if (!set_key(ctx, key))
+		return failed("HMAC");
+	return hmac_of(ctx, parts, count, ret);
+}
+
+void crypto_mac_free(struct crypto_mac *mac)
+{
+	if (mac == NULL)
+		return;
+	EVP_MAC_CTX_free(mac->ctx);
+	free(mac);
+}
+
+CK_RV crypto_mac_new(const struct crypto *crypto, struct span key,
+		     struct crypto_mac **ret)
+{
+	CLEANUP(crypto_mac_freep)
+	struct crypto_mac *mac = calloc(1, sizeof(*mac));
+
+	if (mac == NULL)
+		return rv_memory();
+	mac->ctx = EVP_MAC_CTX_dup(crypto->hmac);
+	if (!set_key(mac->ctx, key))
+		return failed("HMAC");
+	*ret = TAKE(mac);
+	return CKR_OK;
+}
+
+CK_RV crypto_mac(struct crypto_mac *mac, const struct span *parts, size_t count,
+		 uint8_t ret[HASH_LEN])
+{
+	if (EVP_MAC_init(mac->ctx, NULL, 0, NULL) != 1)
+		return failed("HMAC");
+	return hmac_of(mac->ctx, parts, count, ret);
 }
 
 CK_RV crypto_hkdf(const struct crypto *crypto, struct span key,

@@ -17,6 +17,7 @@
 #define GCM_TAG_LEN 16
 
 struct crypto;
+struct crypto_mac;
 
 /* What is hashed or authenticated, in pieces. */
 struct span {
@@ -43,6 +44,15 @@ CK_RV crypto_hash(const struct crypto *crypto, const struct span *parts,
 CK_RV crypto_hmac(const struct crypto *crypto, struct span key,
 		  const struct span *parts, size_t count,
 		  uint8_t ret[HASH_LEN]);
+
+/* The same under a key that many texts are authenticated with. Not for two
+ * threads at once; the key is wiped with it. */
+CK_RV crypto_mac_new(const struct crypto *crypto, struct span key,
+		     struct crypto_mac **ret);
+void crypto_mac_free(struct crypto_mac *mac);
+DEFINE_CLEANUP(struct crypto_mac, crypto_mac_free)
+CK_RV crypto_mac(struct crypto_mac *mac, const struct span *parts, size_t count,
+		 uint8_t ret[HASH_LEN]);
 
 /* HKDF-SHA-256 (RFC 5869) without salt, one block. */
 CK_RV crypto_hkdf(const struct crypto *crypto, struct span key,

@@ -150,14 +150,22 @@ static CK_RV protect(const struct tpm *tpm, struct cmd *cmd, uint8_t *params)
 	return digest_command(tpm, cmd, SPAN(params, cmd->len));
 }
 
+static CK_RV too_long(const struct cmd *cmd)
+{
+	return rv_raise(CKR_DATA_LEN_RANGE, "%s: too long", cmd->name);
+}
+
 static CK_RV build(const struct tpm *tpm, struct cmd *cmd, size_t *ret_len)
 {
 	struct cursor to = {cmd->wire, sizeof(cmd->wire), false};
 	uint8_t params[CMD_SIZE_MAX];
 	CK_RV rv;
 
+	/* The size that its first parameter names may not be there. */
+	if (cmd->broken)
+		return too_long(cmd);
 	memcpy(params, cmd->params, cmd->len);
-	RV_TRY(protect(tpm, cmd, params));
+	rv = protect(tpm, cmd, params);
 	write_number(&to,
 		     cmd->auth_count > 0 ? TPM2_ST_SESSIONS
 					 : TPM2_ST_NO_SESSIONS,
@@ -166,12 +174,13 @@ static CK_RV build(const struct tpm *tpm, struct cmd *cmd, size_t *ret_len)
 	write_number(&to, cmd->code, 4);
 	for (size_t i = 0; i < cmd->handle_count; i++)
 		write_number(&to, cmd->handles[i]->handle, 4);
-	rv = write_auths(tpm, cmd, &to);
+	if (rv == CKR_OK)
+		rv = write_auths(tpm, cmd, &to);
 	write_bytes(&to, SPAN(params, cmd->len));
 	wipe(params, sizeof(params));
 	RV_TRY(rv);
-	if (to.full || cmd->broken)
-		return rv_raise(CKR_DATA_LEN_RANGE, "%s: too long", cmd->name);
+	if (to.full)
+		return too_long(cmd);
 	*ret_len = (size_t)(to.at - cmd->wire);
 	be32_put(cmd->wire + 2, (uint32_t)*ret_len);
 	return CKR_OK;

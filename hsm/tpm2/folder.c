@@ -211,14 +211,10 @@ static CK_RV wait_for(int fd, const char *path)
 }
 
 /* A child has its parent's descriptor, and with it its parent's lock: it opens
- * one of its own. A file that somebody removed locks nobody. */
+ * one of its own. */
 static CK_RV open_lock(struct folder *folder, const char *path)
 {
-	struct stat open_file, named;
-
-	if (folder->lock >= 0 && folder->pid == getpid() &&
-	    fstat(folder->lock, &open_file) == 0 && stat(path, &named) == 0 &&
-	    open_file.st_ino == named.st_ino)
+	if (folder->lock >= 0 && folder->pid == getpid())
 		return CKR_OK;
 	fd_close(&folder->lock);
 	folder->pid = getpid();
@@ -229,13 +225,29 @@ static CK_RV open_lock(struct folder *folder, const char *path)
 	return CKR_OK;
 }
 
+static bool is_named(int fd, const char *path)
+{
+	struct stat held, named;
+
+	return fstat(fd, &held) == 0 && stat(path, &named) == 0 &&
+	       held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+/* A file that somebody removed locks nobody, and it may go while we wait. */
 CK_RV folder_lock(struct folder *folder)
 {
 	struct path path;
 
 	RV_TRY(path_of(folder, "lock", "", &path));
-	RV_TRY(open_lock(folder, path.text));
-	return folder->lock < 0 ? CKR_OK : wait_for(folder->lock, path.text);
+	for (;;) {
+		RV_TRY(open_lock(folder, path.text));
+		if (folder->lock < 0)
+			return CKR_OK;
+		RV_TRY(wait_for(folder->lock, path.text));
+		if (is_named(folder->lock, path.text))
+			return CKR_OK;
+		fd_close(&folder->lock);
+	}
 }
 
 /* By word, not by closing: a child that was forked meanwhile has the

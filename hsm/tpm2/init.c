@@ -129,9 +129,8 @@ static CK_RV use_owner(struct tpm_token *token, struct span auth)
 }
 
 /* The checks come first: nothing is written to a TPM that cannot serve. */
-static CK_RV provision(struct tpm_token *token, void *arg)
+static CK_RV provide(struct tpm_token *token, const struct tpm_provision *p)
 {
-	const struct tpm_provision *p = arg;
 	struct span owner = SPAN(p->owner, p->owner_len);
 	struct tpm_object lockout = tpm_permanent(
 		TPM2_RH_LOCKOUT, SPAN(p->lockout, p->lockout_len));
@@ -156,6 +155,22 @@ static CK_RV provision(struct tpm_token *token, void *arg)
 	}
 	token->provided_pcrs = p->pcrs;
 	return keep_owner(token, owner);
+}
+
+/* The storage root that was found is for the token to come: one that is there
+ * goes on with its own, which the next look at token.conf pins again. */
+static CK_RV provision(struct tpm_token *token, void *arg)
+{
+	CK_RV rv;
+
+	if (token->role != TPM_NOBODY)
+		return rv_raise(CKR_USER_ALREADY_LOGGED_IN,
+				"somebody is logged in");
+	rv = provide(token, arg);
+	session_end(token->tpm, &token->tpm->session);
+	token->conf_stat = (struct stat){0};
+	kt_secret_done(&token->owner_auth);
+	return rv;
 }
 
 CK_RV tpm_token_provision(struct tpm_token *token,
@@ -273,6 +288,8 @@ static CK_RV init(struct tpm_token *token, void *arg)
 		rv = destroy_old(token, ((const struct init *)arg)->pin);
 	if (rv == CKR_OK)
 		rv = make(token, arg);
+	if (rv == CKR_OK)
+		kt_secret_done(&token->provided);
 	token_forget_login(token);
 	return rv;
 }

@@ -77,10 +77,11 @@ CK_RV tpm_key_each(struct tpm_token *token, enum tpm_key_state state,
 	return token_locked(token, list_all, &list);
 }
 
-static struct held_key *find_held(struct tpm_token *token,
-				  const struct kt_id *id)
+const struct held_key *keys_held(const struct tpm_token *token,
+				 const struct kt_id *id)
 {
-	for (struct held_key *key = token->keys; key != NULL; key = key->next) {
+	for (const struct held_key *key = token->keys; key != NULL;
+	     key = key->next) {
 		if (id_equal(&key->id, id))
 			return key;
 	}
@@ -129,8 +130,9 @@ CK_RV keys_live(struct tpm_token *token, const struct kt_id *id,
 
 static void held_free(struct held_key *key)
 {
-	if (key != NULL)
-		wipe(key, sizeof(*key));
+	if (key == NULL)
+		return;
+	crypto_mac_free(key->siv);
 	free(key);
 }
 
@@ -152,7 +154,7 @@ CK_RV keys_hold(struct tpm_token *token, const struct kt_id *id,
 	CLEANUP(key_file_done) struct key_file file = {0};
 	CLEANUP(held_freep) struct held_key *key = NULL;
 
-	*ret = find_held(token, id);
+	*ret = keys_held(token, id);
 	if (*ret != NULL)
 		return CKR_OK;
 	RV_TRY(load_live(token, id, &file));
@@ -160,8 +162,8 @@ CK_RV keys_hold(struct tpm_token *token, const struct kt_id *id,
 	if (key == NULL)
 		return rv_memory();
 	RV_TRY(keys_object(token, &file, &key->object));
-	RV_TRY(wrap_siv_key(token->tpm->crypto, key->object.auth, id,
-			    key->siv));
+	RV_TRY(wrap_siv_new(token->tpm->crypto, key->object.auth, id,
+			    &key->siv));
 	key->id = *id;
 	key->kind = file.key.kind;
 	key->next = token->keys;

@@ -108,7 +108,6 @@ static CK_RV find_place(struct tpm_token *token, const struct key_file *file,
 			struct tpm_object *ret, bool *ret_ours)
 {
 	struct tpm_object there = {0};
-	struct tpm_public public = {0};
 	bool taken = false;
 	CK_RV rv;
 
@@ -120,9 +119,7 @@ static CK_RV find_place(struct tpm_token *token, const struct key_file *file,
 	RV_TRY(caps_handle_there(token->tpm, file->handle, &taken));
 	if (!taken)
 		return CKR_OK;
-	RV_TRY(object_read_public(token->tpm, file->handle, &public));
-	if (tpm_public_name(token->tpm, &public, &there) != CKR_OK)
-		return CKR_OK;
+	RV_TRY(object_read_name(token->tpm, file->handle, &there));
 	*ret_ours = memcmp(there.name, ret->name, ret->name_len) == 0;
 	return CKR_OK;
 }
@@ -157,11 +154,45 @@ static CK_RV forget_blobs(struct tpm_token *token, const struct kt_id *id)
 	return CKR_OK;
 }
 
+static CK_RV prove_place(struct tpm_token *token, const struct key_file *file)
+{
+	struct tpm_object ours = {0}, there = {0};
+	CK_RV rv;
+
+	RV_TRY(object_read_name(token->tpm, file->handle, &there));
+	rv = keys_object(token, file, &ours);
+	if (rv == CKR_DATA_INVALID) /* its blobs went when it was gone */
+		return CKR_OK;
+	RV_TRY(rv);
+	if (memcmp(there.name, ours.name, ours.name_len) == 0)
+		return rv_raise(CKR_DEVICE_ERROR,
+				"the TPM still has the key at 0x%x",
+				file->handle);
+	return object_prove(token->tpm, &there);
+}
+
+/* What was looked at until here could be said by anybody on the bus, and a key
+ * that only seems to be gone would go on living. */
+static CK_RV prove_gone(struct tpm_token *token, const struct key_file *file,
+			struct audit *audit)
+{
+	struct counter counter;
+	bool absent = false;
+
+	RV_TRY(life_counter(token, file, &counter));
+	RV_TRY(audit_absence(token->tpm, audit, file->counter, &absent));
+	if (!absent)
+		RV_TRY(counter_prove_foreign(token->tpm, &counter));
+	RV_TRY(audit_absence(token->tpm, audit, file->handle, &absent));
+	return absent ? CKR_OK : prove_place(token, file);
+}
+
 static CK_RV remove_audited(struct tpm_token *token,
 			    const struct key_file *file, struct audit *audit)
 {
 	RV_TRY(remove_counter(token, file, audit));
 	RV_TRY(remove_place(token, file, audit));
+	RV_TRY(prove_gone(token, file, audit));
 	return attest_death(token, file, audit);
 }
 

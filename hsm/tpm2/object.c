@@ -194,6 +194,18 @@ CK_RV object_create(struct tpm *tpm, const struct object_parent *parent,
 	return ret_creation == NULL ? CKR_OK : get_creation(&cmd, ret_creation);
 }
 
+static CK_RV read_primary(struct tpm *tpm, struct cmd *cmd,
+			  struct tpm_object *made, struct tpm_public *ret)
+{
+	bool fits =
+		keep(cmd_get_2b(cmd), ret->data, sizeof(ret->data), &ret->len);
+
+	RV_TRY(cmd_end(cmd));
+	if (!fits)
+		return rv_raise(CKR_DEVICE_ERROR, "public area too long");
+	return tpm_public_name(tpm, ret, made);
+}
+
 CK_RV object_create_primary(struct tpm *tpm, const struct tpm_object *hierarchy,
 			    struct tpm_session *session, enum object_form form,
 			    struct tpm_object *ret,
@@ -202,6 +214,7 @@ CK_RV object_create_primary(struct tpm *tpm, const struct tpm_object *hierarchy,
 	CLEANUP(cmd_done) struct cmd cmd = CMD(CreatePrimary);
 	struct tpm_object made = {0};
 	struct tpm_public key = {0};
+	CK_RV rv;
 
 	cmd_handle(&cmd, hierarchy);
 	cmd_auth(&cmd, session, hierarchy,
@@ -211,13 +224,26 @@ CK_RV object_create_primary(struct tpm *tpm, const struct tpm_object *hierarchy,
 	put_creation(&cmd, SPAN(NULL, 0));
 	cmd.gets_handle = true;
 	RV_TRY(cmd_run(tpm, &cmd));
-	if (!keep(cmd_get_2b(&cmd), key.data, sizeof(key.data), &key.len))
-		return rv_raise(CKR_DEVICE_ERROR, "public area too long");
-	RV_TRY(cmd_end(&cmd));
-	RV_TRY(tpm_public_name(tpm, &key, &made));
 	made.handle = cmd.handle;
+	rv = read_primary(tpm, &cmd, &made, &key);
+	if (rv != CKR_OK) {
+		object_flush(tpm, &made);
+		return rv;
+	}
 	*ret = made;
 	*ret_public = key;
+	return CKR_OK;
+}
+
+static CK_RV check_name(struct cmd *cmd, const struct tpm_object *given)
+{
+	struct span name = cmd_get_2b(cmd);
+
+	RV_TRY(cmd_end(cmd));
+	if (name.len != given->name_len ||
+	    memcmp(name.data, given->name, name.len) != 0)
+		return rv_raise(CKR_DEVICE_ERROR,
+				"the TPM loaded another object than was given");
 	return CKR_OK;
 }
 
@@ -226,7 +252,7 @@ CK_RV object_load(struct tpm *tpm, const struct object_parent *parent,
 {
 	CLEANUP(cmd_done) struct cmd cmd = CMD(Load);
 	struct tpm_object made = {0};
-	struct span name;
+	CK_RV rv;
 
 	RV_TRY(use_parent(tpm, &cmd, parent));
 	cmd_put_2b(&cmd, SPAN(blob->private, blob->private_len));
@@ -234,14 +260,11 @@ CK_RV object_load(struct tpm *tpm, const struct object_parent *parent,
 	cmd.gets_handle = true;
 	RV_TRY(tpm_public_name(tpm, &blob->public, &made));
 	RV_TRY(cmd_run(tpm, &cmd));
-	name = cmd_get_2b(&cmd);
-	RV_TRY(cmd_end(&cmd));
 	made.handle = cmd.handle;
-	if (name.len != made.name_len ||
-	    memcmp(name.data, made.name, name.len) != 0) {
+	rv = check_name(&cmd, &made);
+	if (rv != CKR_OK) {
 		object_flush(tpm, &made);
-		return rv_raise(CKR_DEVICE_ERROR,
-				"the TPM loaded another object than was given");
+		return rv;
 	}
 	*ret = made;
 	return CKR_OK;
@@ -297,6 +320,33 @@ CK_RV object_read_public(struct tpm *tpm, uint32_t handle,
 	RV_TRY(cmd_end(&cmd));
 	*ret = key;
 	return CKR_OK;
+}
+
+CK_RV object_read_name(struct tpm *tpm, uint32_t handle, struct tpm_object *ret)
+{
+	CLEANUP(cmd_done) struct cmd cmd = CMD(ReadPublic);
+	struct tpm_object object = {.handle = handle};
+
+	cmd_handle(&cmd, &object);
+	RV_TRY(cmd_run(tpm, &cmd));
+	cmd_get_2b(&cmd);
+	if (!keep(cmd_get_2b(&cmd), object.name, sizeof(object.name),
+		  &object.name_len))
+		return cmd_garbled(&cmd);
+	RV_TRY(cmd_end(&cmd));
+	*ret = object;
+	return CKR_OK;
+}
+
+CK_RV object_prove(struct tpm *tpm, const struct tpm_object *object)
+{
+	CLEANUP(cmd_done) struct cmd cmd = CMD(ReadPublic);
+	struct tpm_session *main = NULL;
+
+	RV_TRY(session_main(tpm, &main));
+	cmd_handle(&cmd, object);
+	cmd_auth(&cmd, main, NULL, CMD_ANSWER_SECRET);
+	return cmd_run(tpm, &cmd);
 }
 
 static bool parse(const struct tpm_public *public, TPMT_PUBLIC *ret)

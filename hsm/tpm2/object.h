@@ -82,6 +82,15 @@ CK_RV object_evict(struct tpm *tpm, const struct tpm_object *owner,
 CK_RV object_read_public(struct tpm *tpm, uint32_t handle,
 			 struct tpm_public *ret);
 
+/* What is at a handle, by the Name that whoever answers gives it. */
+CK_RV object_read_name(struct tpm *tpm, uint32_t handle,
+		       struct tpm_object *ret);
+
+/* CKR_OK proves that what is at this handle has this Name: the Name goes into
+ * what the main session authenticates, and nobody on the bus can answer in it.
+ */
+CK_RV object_prove(struct tpm *tpm, const struct tpm_object *object);
+
 /* Whether public has the attributes of form and a type it may have. */
 bool object_is(const struct tpm_public *public, enum object_form form);
 

@@ -22,6 +22,7 @@
 #define CONFIG_MAX (64 * 1024)
 #define TEXT_MAX 4000
 #define TOKENS_MAX 256
+#define SLOTS_MOST 65536
 
 struct token_node {
 	char *tcti, *state, *srk, *handles, *counters, *slots;
@@ -114,6 +115,32 @@ static CK_RV to_number(const char *path, const char *text, uint32_t *ret)
 	return CKR_OK;
 }
 
+/* 0 is the default, around which there is room. */
+static bool within(uint32_t from, uint32_t count, uint32_t first, uint32_t last)
+{
+	return from == 0 ||
+	       (from >= first && from <= last && count - 1 <= last - from);
+}
+
+/* Where the TPM lets its owner make objects persistent (part 3,
+ * TPM2_EvictControl) and define NV indices: a range that is partly elsewhere
+ * would only show at its last keys. */
+static CK_RV check_ranges(const char *path, const struct tpm_config *config)
+{
+	uint32_t slots = config->slots > 0 ? config->slots : TPM_SLOTS_DEFAULT;
+
+	if (slots > SLOTS_MOST)
+		return unusable(path, "more slots than any TPM has");
+	if (!within(config->srk, 1, 0x81000000, 0x817fffff) ||
+	    !within(config->handles, slots, 0x81000000, 0x817fffff))
+		return unusable(path, "srk, and handles with all slots, are "
+				      "from 0x81000000 to 0x817fffff");
+	if (!within(config->counters, slots, 0x01000000, 0x01ffffff))
+		return unusable(path, "counters, with all slots, are from "
+				      "0x01000000 to 0x01ffffff");
+	return CKR_OK;
+}
+
 static CK_RV to_config(const char *path, const struct token_node *node,
 		       struct tpm_config *ret)
 {
@@ -125,7 +152,8 @@ static CK_RV to_config(const char *path, const struct token_node *node,
 	RV_TRY(to_number(path, node->srk, &ret->srk));
 	RV_TRY(to_number(path, node->handles, &ret->handles));
 	RV_TRY(to_number(path, node->counters, &ret->counters));
-	return to_number(path, node->slots, &ret->slots);
+	RV_TRY(to_number(path, node->slots, &ret->slots));
+	return check_ranges(path, ret);
 }
 
 struct text {

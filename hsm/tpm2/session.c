@@ -196,25 +196,37 @@ static CK_RV derive_key(const struct tpm *tpm, const struct salt *salt,
 			   HASH_LEN * 8, session->key.data);
 }
 
+static CK_RV read_start(struct tpm *tpm, struct cmd *cmd,
+			const struct salt *salt, const uint8_t ours[HASH_LEN],
+			struct tpm_session *session)
+{
+	struct span theirs = cmd_get_2b(cmd);
+
+	RV_TRY(cmd_end(cmd));
+	if (theirs.len != HASH_LEN)
+		return rv_raise(CKR_DEVICE_ERROR, "%s: wrong nonce", cmd->name);
+	memcpy(session->nonce, theirs.data, HASH_LEN);
+	return derive_key(tpm, salt, ours, session);
+}
+
 static CK_RV begin(struct tpm *tpm, struct cmd *cmd, const struct salt *salt,
 		   enum session_kind kind, struct tpm_session *ret)
 {
 	CLEANUP(session_wipe) struct tpm_session session = {0};
 	uint8_t nonce[HASH_LEN];
-	struct span theirs;
+	CK_RV rv;
 
 	RV_TRY(crypto_random(tpm->crypto, nonce, sizeof(nonce)));
 	put_start(cmd, kind, nonce, salt);
 	cmd->gets_handle = true;
 	RV_TRY(cmd_run(tpm, cmd));
-	theirs = cmd_get_2b(cmd);
-	RV_TRY(cmd_end(cmd));
-	if (theirs.len != HASH_LEN)
-		return rv_raise(CKR_DEVICE_ERROR, "%s: wrong nonce", cmd->name);
-	memcpy(session.nonce, theirs.data, HASH_LEN);
 	session.handle = cmd->handle;
 	session.policy = kind == SESSION_POLICY;
-	RV_TRY(derive_key(tpm, salt, nonce, &session));
+	rv = read_start(tpm, cmd, salt, nonce, &session);
+	if (rv != CKR_OK) {
+		session_end(tpm, &session);
+		return rv;
+	}
 	*ret = session;
 	session = (struct tpm_session){0};
 	return CKR_OK;

@@ -39,6 +39,8 @@ static CK_RV make_with(struct tpm_token *token, struct tpm_session *session,
 		rv = object_evict(tpm, &owner, &root, handle, NULL);
 	session_end(tpm, &tpm->session);
 	object_flush(tpm, &root);
+	if (rv != CKR_OK)
+		tpm->srk_public.len = 0;
 	return rv;
 }
 

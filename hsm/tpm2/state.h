@@ -33,7 +33,7 @@ struct held_key {
 	struct kt_id id;
 	enum tpm_kind kind;
 	struct tpm_object object;
-	uint8_t siv[HASH_LEN]; /* TPM_KEY_WRAP: see wrap.h */
+	struct crypto_mac *siv; /* TPM_KEY_WRAP: see wrap.h */
 	struct held_key *next;
 };
 
@@ -63,6 +63,12 @@ CK_RV token_run(struct tpm_token *token, token_op *op, void *arg);
 
 /* token_run() for the user who is logged in: CKR_USER_NOT_LOGGED_IN. */
 CK_RV token_run_user(struct tpm_token *token, token_op *op, void *arg);
+
+/* For one command that changes nothing, which the TPM itself keeps apart from
+ * those of other processes: without the lock between processes, and so without
+ * what is looked at under it. Does nothing and is CKR_OK unless the user is
+ * logged in and the session with the TPM stands. */
+CK_RV token_try(struct tpm_token *token, token_op *op, void *arg);
 
 /* What follows is called inside an operation. */
 
@@ -103,6 +109,10 @@ CK_RV keys_each(struct tpm_token *token,
 CK_RV keys_live(struct tpm_token *token, const struct kt_id *id,
 		struct key_file *ret);
 
+/* NULL: not used since the login. */
+const struct held_key *keys_held(const struct tpm_token *token,
+				 const struct kt_id *id);
+
 /* Its object, by the Name on disk; lives until the keys are forgotten. */
 CK_RV keys_hold(struct tpm_token *token, const struct kt_id *id,
 		const struct held_key **ret);
@@ -127,6 +137,6 @@ CK_RV attest_birth(struct tpm_token *token, const struct key_file *file,
 		   const struct tpm_object *gate);
 struct audit;
 CK_RV attest_death(struct tpm_token *token, const struct key_file *file,
-		   struct audit *audit);
+		   const struct audit *audit);
 
 #endif

@@ -17,7 +17,6 @@
 #define SRK_DEFAULT 0x81000001
 #define HANDLES_DEFAULT 0x81024b00
 #define COUNTERS_DEFAULT 0x01804b00
-#define SLOTS_DEFAULT 256
 
 DEFINE_CLEANUP(struct tpm_token, tpm_token_free)
 
@@ -37,7 +36,7 @@ static CK_RV copy_config(struct tpm_token *token,
 	token->config.srk = or_default(config->srk, SRK_DEFAULT);
 	token->config.handles = or_default(config->handles, HANDLES_DEFAULT);
 	token->config.counters = or_default(config->counters, COUNTERS_DEFAULT);
-	token->config.slots = or_default(config->slots, SLOTS_DEFAULT);
+	token->config.slots = or_default(config->slots, TPM_SLOTS_DEFAULT);
 	return folder_init(config->state, &token->folder);
 }
 
@@ -193,6 +192,27 @@ CK_RV token_run(struct tpm_token *token, token_op *op, void *arg)
 CK_RV token_run_user(struct tpm_token *token, token_op *op, void *arg)
 {
 	return token_locked(token, run_cured, &(struct run){op, arg, true});
+}
+
+static bool stands(const struct tpm_token *token)
+{
+	const struct tpm *tpm = token->tpm;
+
+	return token->role == TPM_USER && tpm->tcti != NULL &&
+	       tpm->pid == token->pid && !tpm->gone && tpm->session.handle != 0;
+}
+
+CK_RV token_try(struct tpm_token *token, token_op *op, void *arg)
+{
+	CK_RV rv = CKR_OK;
+
+	if (token->pid != getpid())
+		return CKR_OK;
+	pthread_mutex_lock(&token->lock);
+	if (stands(token))
+		rv = op(token, arg);
+	pthread_mutex_unlock(&token->lock);
+	return rv;
 }
 
 static CK_RV read_lockout(struct tpm_token *token, void *arg)

@@ -7,7 +7,9 @@
  * words what failed last in the calling thread.
  *
  * Every function may be called from any thread; one lock per token orders them
- * (a TPM is serial anyway), and a lock file orders processes.
+ * (a TPM is serial anyway). A lock file orders processes in all that changes
+ * the token or takes more than one command; the use of a key is one command,
+ * which the TPM orders by itself, and takes that lock only where it failed.
  */
 #ifndef HSM_TPM2_TOKEN_H
 #define HSM_TPM2_TOKEN_H
@@ -31,6 +33,7 @@
 #define TPM_AAD_MAX 65536
 #define TPM_ATTRIBUTES_MAX 16384
 #define TPM_NONCE_MAX 32
+#define TPM_SLOTS_DEFAULT 256
 
 struct tpm_token;
 

@@ -18,7 +18,7 @@
 #include "hsm/tpm2/crypto.h"
 #include "hsm/tpm2/token.h"
 
-#define TPM_NAME_MAX 34 /* algorithm, SHA-256 */
+#define TPM_NAME_MAX 66 /* algorithm, SHA-512; ours are by SHA-256 */
 #define TPM_PUBLIC_MAX 512
 
 /* What a command names: a handle, the Name that authorises it, its auth. */

@@ -1,6 +1,9 @@
 /*
  * Keys at work: one TPM command for a wrap, an unwrap, a MAC of a short text
- * or a signature.
+ * or a signature. That command is sent at once where all that it needs is in
+ * memory, and where it fails, again under the lock of the folder, which says
+ * what happened meanwhile: the token begun anew, the key destroyed, our session
+ * flushed by another process.
  */
 #include <string.h>
 
@@ -23,31 +26,76 @@ struct use {
 	uint8_t *ret;
 	struct kt_secret *ret_secret;
 	use_op *with;
+	bool settled;
 };
 
-static CK_RV once(struct tpm_token *token, const struct use *use)
+static CK_RV with_key(struct tpm_token *token, const struct held_key *key,
+		      const struct use *use)
 {
-	const struct held_key *key = NULL;
-
-	RV_TRY(keys_hold(token, use->id, &key));
 	if (key->kind != use->kind)
 		return rv_raise(CKR_KEY_TYPE_INCONSISTENT,
 				"the key is of another kind");
 	return use->with(token, key, use);
 }
 
-/* What is wrong with a wrap or an argument is not asked of the TPM. */
-static CK_RV run(struct tpm_token *token, void *arg)
+/* What is wrong with a wrap or an argument is not asked of the TPM again. */
+static bool is_settled(const struct tpm_token *token, CK_RV rv)
+{
+	return rv == CKR_OK || token->tpm->last == TSS2_RC_SUCCESS;
+}
+
+static CK_RV at_once(struct tpm_token *token, void *arg)
+{
+	struct use *use = arg;
+	const struct held_key *key = keys_held(token, use->id);
+	CK_RV rv;
+
+	if (key == NULL || use->in.len > BUFFER_MAX)
+		return CKR_OK;
+	token->tpm->last = TSS2_RC_SUCCESS;
+	rv = with_key(token, key, use);
+	use->settled = is_settled(token, rv);
+	return rv;
+}
+
+static CK_RV once(struct tpm_token *token, const struct use *use)
+{
+	const struct held_key *key = NULL;
+
+	RV_TRY(keys_hold(token, use->id, &key));
+	return with_key(token, key, use);
+}
+
+static CK_RV under_lock(struct tpm_token *token, void *arg)
 {
 	const struct use *use = arg;
 	CK_RV rv;
 
 	token->tpm->last = TSS2_RC_SUCCESS;
 	rv = once(token, use);
-	if (rv == CKR_OK || token->tpm->last == TSS2_RC_SUCCESS)
+	if (is_settled(token, rv))
 		return rv;
 	RV_TRY(keys_after_failure(token, use->id, rv));
 	return once(token, use);
+}
+
+static CK_RV run(struct tpm_token *token, struct use *use)
+{
+	CK_RV rv = token_try(token, at_once, use);
+
+	return use->settled ? rv : token_run_user(token, under_lock, use);
+}
+
+static CK_RV get_mac(struct cmd *cmd, uint8_t ret[HASH_LEN])
+{
+	struct span mac = cmd_get_2b(cmd);
+
+	RV_TRY(cmd_end(cmd));
+	if (mac.len != HASH_LEN)
+		return rv_raise(CKR_DEVICE_ERROR, "a MAC of %zu bytes",
+				mac.len);
+	memcpy(ret, mac.data, HASH_LEN);
+	return CKR_OK;
 }
 
 static CK_RV hmac_short(struct tpm *tpm, const struct tpm_object *key,
@@ -55,7 +103,6 @@ static CK_RV hmac_short(struct tpm *tpm, const struct tpm_object *key,
 {
 	CLEANUP(cmd_done) struct cmd cmd = CMD(HMAC);
 	struct tpm_session *main = NULL;
-	struct span mac;
 
 	RV_TRY(session_main(tpm, &main));
 	cmd_handle(&cmd, key);
@@ -63,13 +110,7 @@ static CK_RV hmac_short(struct tpm *tpm, const struct tpm_object *key,
 	cmd_put_2b(&cmd, data);
 	cmd_put_u16(&cmd, TPM2_ALG_SHA256);
 	RV_TRY(cmd_run(tpm, &cmd));
-	mac = cmd_get_2b(&cmd);
-	RV_TRY(cmd_end(&cmd));
-	if (mac.len != HASH_LEN)
-		return rv_raise(CKR_DEVICE_ERROR, "a MAC of %zu bytes",
-				mac.len);
-	memcpy(ret, mac.data, HASH_LEN);
-	return CKR_OK;
+	return get_mac(&cmd, ret);
 }
 
 static CK_RV kek_of(struct tpm_token *token, const struct held_key *key,
@@ -90,7 +131,7 @@ static CK_RV wrap(struct tpm_token *token, const struct held_key *key,
 	uint8_t nonce[WRAP_NONCE_LEN], kek[HASH_LEN];
 	CK_RV rv;
 
-	RV_TRY(wrap_nonce(crypto, key->siv, use->id, use->aad, use->in, nonce));
+	RV_TRY(wrap_nonce(key->siv, use->id, use->aad, use->in, nonce));
 	rv = kek_of(token, key, use, nonce, kek);
 	if (rv == CKR_OK)
 		rv = wrap_seal(crypto, kek, use->id, nonce, use->aad, use->in,
@@ -140,7 +181,7 @@ CK_RV tpm_key_wrap(struct tpm_token *token, const struct kt_id *id,
 		return rv_raise(CKR_KEY_SIZE_RANGE,
 				"a wrapped key has 1 to %d bytes",
 				TPM_WRAP_VALUE_MAX);
-	return token_run_user(token, run, &use);
+	return run(token, &use);
 }
 
 CK_RV tpm_key_unwrap(struct tpm_token *token, const struct kt_id *id,
@@ -155,7 +196,7 @@ CK_RV tpm_key_unwrap(struct tpm_token *token, const struct kt_id *id,
 			  .with = unwrap};
 
 	RV_TRY(check_aad(aad_len));
-	return token_run_user(token, run, &use);
+	return run(token, &use);
 }
 
 /* A sequence object holds the HMAC of a text that is too long for one
@@ -197,7 +238,6 @@ static CK_RV sequence_complete(struct tpm *tpm,
 {
 	CLEANUP(cmd_done) struct cmd cmd = CMD(SequenceComplete);
 	struct tpm_session *main = NULL;
-	struct span mac;
 
 	RV_TRY(session_main(tpm, &main));
 	cmd_handle(&cmd, sequence);
@@ -205,13 +245,7 @@ static CK_RV sequence_complete(struct tpm *tpm,
 	cmd_put_2b(&cmd, part);
 	cmd_put_u32(&cmd, TPM2_RH_NULL);
 	RV_TRY(cmd_run(tpm, &cmd));
-	mac = cmd_get_2b(&cmd);
-	RV_TRY(cmd_end(&cmd));
-	if (mac.len != HASH_LEN)
-		return rv_raise(CKR_DEVICE_ERROR, "a MAC of %zu bytes",
-				mac.len);
-	memcpy(ret, mac.data, HASH_LEN);
-	return CKR_OK;
+	return get_mac(&cmd, ret);
 }
 
 static CK_RV sequence(struct tpm *tpm, const struct tpm_object *object,
@@ -250,7 +284,7 @@ CK_RV tpm_key_hmac(struct tpm_token *token, const struct kt_id *id,
 			  .ret = ret,
 			  .with = hmac};
 
-	return token_run_user(token, run, &use);
+	return run(token, &use);
 }
 
 /* TPMT_SIG_SCHEME and, as the key is not restricted, no proof that the TPM
@@ -283,5 +317,5 @@ CK_RV tpm_key_sign(struct tpm_token *token, const struct kt_id *id,
 			  .ret = ret,
 			  .with = sign};
 
-	return token_run_user(token, run, &use);
+	return run(token, &use);
 }

@@ -49,19 +49,24 @@ CK_RV wrap_check(const struct kt_id *key, struct span wrap)
 	return CKR_OK;
 }
 
-CK_RV wrap_siv_key(const struct crypto *crypto, struct span object_auth,
-		   const struct kt_id *key, uint8_t ret[HASH_LEN])
+CK_RV wrap_siv_new(const struct crypto *crypto, struct span object_auth,
+		   const struct kt_id *key, struct crypto_mac **ret)
 {
-	uint8_t info[sizeof(SIV_LABEL) - 1 + KT_ID_LEN];
+	uint8_t info[sizeof(SIV_LABEL) - 1 + KT_ID_LEN], siv[HASH_LEN];
+	CK_RV rv;
 
 	memcpy(info, SIV_LABEL, sizeof(SIV_LABEL) - 1);
 	memcpy(info + sizeof(SIV_LABEL) - 1, key->bytes, KT_ID_LEN);
-	return crypto_hkdf(crypto, object_auth, SPAN(info, sizeof(info)), ret);
+	rv = crypto_hkdf(crypto, object_auth, SPAN(info, sizeof(info)), siv);
+	if (rv == CKR_OK)
+		rv = crypto_mac_new(crypto, SPAN(siv, sizeof(siv)), ret);
+	wipe(siv, sizeof(siv));
+	return rv;
 }
 
 /* Every length first, so that no two sets of parts read the same. */
-CK_RV wrap_nonce(const struct crypto *crypto, const uint8_t siv[HASH_LEN],
-		 const struct kt_id *key, struct span aad, struct span value,
+CK_RV wrap_nonce(struct crypto_mac *siv, const struct kt_id *key,
+		 struct span aad, struct span value,
 		 uint8_t ret[WRAP_NONCE_LEN])
 {
 	uint8_t header[WRAP_HEADER_LEN], lengths[24];
@@ -70,10 +75,10 @@ CK_RV wrap_nonce(const struct crypto *crypto, const uint8_t siv[HASH_LEN],
 	be64_put(lengths, sizeof(header));
 	be64_put(lengths + 8, aad.len);
 	be64_put(lengths + 16, value.len);
-	return crypto_hmac(crypto, SPAN(siv, HASH_LEN),
-			   SPANS(SPAN(lengths, sizeof(lengths)),
-				 SPAN(header, sizeof(header)), aad, value),
-			   ret);
+	return crypto_mac(siv,
+			  SPANS(SPAN(lengths, sizeof(lengths)),
+				SPAN(header, sizeof(header)), aad, value),
+			  ret);
 }
 
 CK_RV wrap_input(const struct crypto *crypto, const struct kt_id *key,
@@ -109,7 +114,7 @@ CK_RV wrap_seal(const struct crypto *crypto, const uint8_t kek[HASH_LEN],
 }
 
 CK_RV wrap_open(const struct crypto *crypto, const uint8_t kek[HASH_LEN],
-		const uint8_t siv[HASH_LEN], const struct kt_id *key,
+		struct crypto_mac *siv, const struct kt_id *key,
 		struct span aad, struct span wrap, struct kt_secret *ret)
 {
 	CLEANUP(kt_secret_done) struct kt_secret value = {0};
@@ -121,8 +126,7 @@ CK_RV wrap_open(const struct crypto *crypto, const uint8_t kek[HASH_LEN],
 	RV_TRY(crypto_open(crypto, kek,
 			   SPANS(SPAN(bytes, WRAP_HEADER_LEN), aad),
 			   SPAN(sealed, value.len + GCM_TAG_LEN), value.data));
-	RV_TRY(wrap_nonce(crypto, siv, key, aad, SPAN(value.data, value.len),
-			  nonce));
+	RV_TRY(wrap_nonce(siv, key, aad, SPAN(value.data, value.len), nonce));
 	if (CRYPTO_memcmp(nonce, bytes + WRAP_HEADER_LEN, sizeof(nonce)) != 0)
 		return rv_raise(CKR_WRAPPED_KEY_INVALID,
 				"a wrap that this token did not make");

@@ -25,11 +25,11 @@ void wrap_header(const struct kt_id *key, uint8_t ret[WRAP_HEADER_LEN]);
 CK_RV wrap_check(const struct kt_id *key, struct span wrap);
 
 /* The key of nonces, from the random authorisation that only a login has. */
-CK_RV wrap_siv_key(const struct crypto *crypto, struct span object_auth,
-		   const struct kt_id *key, uint8_t ret[HASH_LEN]);
+CK_RV wrap_siv_new(const struct crypto *crypto, struct span object_auth,
+		   const struct kt_id *key, struct crypto_mac **ret);
 
-CK_RV wrap_nonce(const struct crypto *crypto, const uint8_t siv[HASH_LEN],
-		 const struct kt_id *key, struct span aad, struct span value,
+CK_RV wrap_nonce(struct crypto_mac *siv, const struct kt_id *key,
+		 struct span aad, struct span value,
 		 uint8_t ret[WRAP_NONCE_LEN]);
 
 /* What the TPM makes the key of by its HMAC: the input of a key derivation in
@@ -46,7 +46,7 @@ CK_RV wrap_seal(const struct crypto *crypto, const uint8_t kek[HASH_LEN],
 
 /* wrap has passed wrap_check(). */
 CK_RV wrap_open(const struct crypto *crypto, const uint8_t kek[HASH_LEN],
-		const uint8_t siv[HASH_LEN], const struct kt_id *key,
+		struct crypto_mac *siv, const struct kt_id *key,
 		struct span aad, struct span wrap, struct kt_secret *ret);
 
 #endif

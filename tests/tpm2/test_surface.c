@@ -230,6 +230,14 @@ static void test_config(void **state)
 	bad_config("tokens:\n- {tcti: x, state: /x, srk: 0x8100000g}\n",
 		   "0x8100000g");
 	bad_config("tokens:\n- {tcti: x, state: /x, slots: -1}\n", "-1");
+	bad_config("tokens:\n- {tcti: x, state: /x, slots: 65537}\n",
+		   "more slots");
+	bad_config("tokens:\n- {tcti: x, state: /x, srk: 0x1000000}\n", "srk");
+	bad_config("tokens:\n- {tcti: x, state: /x, handles: 0x817fff01}\n",
+		   "handles");
+	bad_config("tokens:\n- {tcti: x, state: /x, counters: 0x1fffffe, "
+		   "slots: 3}\n",
+		   "counters");
 	bad_config("tokens: [\n", "libyaml");
 	bad_config("tokens:\n- {tcti: x, state: /x}\n- {tcti: y, state: y}\n",
 		   "absolute");

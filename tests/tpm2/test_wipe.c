@@ -7,19 +7,15 @@
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/secret.h"
+#include "tests/tpm2/copies.h"
 #include "tests/tpm2/surface.h"
 
-#define LEN 32
-
 static CK_SESSION_HANDLE s;
-static uint8_t complement[LEN];
+static uint8_t complement[COPY_LEN];
 
 static int setup(void **state)
 {
@@ -37,48 +33,16 @@ static int teardown(void **state)
 	return 0;
 }
 
-static bool is_copy(const uint8_t *at)
-{
-	for (size_t i = 0; i < LEN; i++) {
-		if ((at[i] ^ complement[i]) != 0xff)
-			return false;
-	}
-	return true;
-}
-
-static size_t copies_within(const uint8_t *from, const uint8_t *to)
-{
-	size_t n = 0;
-
-	for (; to - from >= LEN; from++)
-		n += is_copy(from);
-	return n;
-}
-
 static size_t copies(void)
 {
-	FILE *maps = fopen("/proc/self/maps", "r");
-	char line[512], mode[8];
-	size_t n = 0;
-
-	assert_non_null(maps);
-	while (fgets(line, sizeof(line), maps) != NULL) {
-		uintptr_t from, to;
-
-		if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) == 3 &&
-		    mode[0] == 'r' && mode[1] == 'w')
-			n += copies_within((const uint8_t *)from,
-					   (const uint8_t *)to);
-	}
-	fclose(maps);
-	return n;
+	return copies_of(complement);
 }
 
 /* A key that may be read, so that the test knows what to look for. */
 static CK_OBJECT_HANDLE known_key(CK_SESSION_HANDLE owner)
 {
 	struct list list = dek_list();
-	uint8_t value[LEN];
+	uint8_t value[COPY_LEN];
 	CK_ATTRIBUTE attr = {CKA_VALUE, value, sizeof(value)};
 	CK_OBJECT_HANDLE key;
 
@@ -87,7 +51,7 @@ static CK_OBJECT_HANDLE known_key(CK_SESSION_HANDLE owner)
 			 CKR_OK);
 	assert_int_equal(p11->C_GetAttributeValue(owner, key, &attr, 1),
 			 CKR_OK);
-	for (size_t i = 0; i < LEN; i++)
+	for (size_t i = 0; i < COPY_LEN; i++)
 		complement[i] = (uint8_t)~value[i];
 	wipe(value, sizeof(value));
 	return key;

@@ -212,6 +212,17 @@ static void test_slots_full_of_leftovers(void **state)
 	OK(wrap_it());
 }
 
+/* Another process may flush its session while we flush all of them. */
+static void test_leftover_that_goes_by_itself(void **state)
+{
+	(void)state;
+	OK(tpm_token_logout(token));
+	leave_behind(3, 0);
+	shim_answer(TPM2_CC_FlushContext, 0, 1, TPM2_RC_HANDLE);
+	login_user(token);
+	OK(wrap_it());
+}
+
 static void test_no_slot_left(void **state)
 {
 	struct tpm_config config = {
@@ -237,11 +248,44 @@ static void test_provision_counts_first(void **state)
 	struct tpm_provision provision = {.keys = 300};
 
 	(void)state;
+	assert_int_equal(tpm_token_provision(token, &provision),
+			 CKR_USER_ALREADY_LOGGED_IN);
+	OK(tpm_token_logout(token));
 	shim_reset();
 	assert_int_equal(tpm_token_provision(token, &provision),
 			 CKR_DEVICE_MEMORY);
 	assert_says("room for 300 keys");
 	assert_int_equal(shim_count_of(TPM2_CC_HierarchyChangeAuth), 0);
+}
+
+static unsigned sessions_taken(void)
+{
+	struct tpm *owner = owner_open(&tpm);
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < 3; i++) {
+		bool there = false;
+
+		OK(caps_handle_there(owner, 0x02000000 + i, &there));
+		count += there;
+	}
+	tpm_free(owner);
+	return count;
+}
+
+/* What the TPM made is given back where its answer cannot be read. */
+static void test_start_that_cannot_be_read(void **state)
+{
+	const size_t nonce_size_at = 14;
+
+	(void)state;
+	assert_int_equal(sessions_taken(), 1);
+	OK(tpm_token_logout(token));
+	shim_garble(TPM2_CC_StartAuthSession, nonce_size_at);
+	assert_int_equal(tpm_token_login(token, TPM_USER, BYTES(USER_PIN)),
+			 CKR_DEVICE_ERROR);
+	assert_int_equal(sessions_taken(), 0);
+	login_user(token);
 }
 
 static CK_RV put_in_its_place(struct tpm_token *t, void *arg)
@@ -365,6 +409,49 @@ static void test_somebody_on_the_bus(void **state)
 	assert_says("bus");
 }
 
+/* A key does not pass for destroyed because somebody says that its counter,
+ * or its place, is empty or another's; and then it can be destroyed. */
+static void test_lies_about_a_destroyed_key(void **state)
+{
+	static const struct {
+		uint32_t code;
+		size_t offset;
+	} lies[] = {
+		{TPM2_CC_GetCapability, 18}, /* no counter, one handle less */
+		{TPM2_CC_NV_ReadPublic, 70}, /* in the counter's Name */
+		{TPM2_CC_ReadPublic, 80},    /* in the key's Name */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		shim_garble(lies[i].code, lies[i].offset);
+		assert_int_equal(tpm_key_destroy(token, &key.id),
+				 CKR_DEVICE_ERROR);
+		assert_says("still has");
+		OK(tpm_key_destroy(token, &key.id));
+		assert_int_equal(counters_taken(&tpm), 0);
+		assert_int_equal(places_taken(&tpm), 0);
+		tpm_key_done(&key);
+		OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("x"), &key));
+	}
+}
+
+/* A first parameter that did not fit is not encrypted, as it is not there. */
+static void test_too_long(void **state)
+{
+	static const uint8_t bytes[CMD_SIZE_MAX];
+	struct cmd cmd = CMD(HMAC);
+	struct tpm *owner = owner_open(&tpm);
+	struct tpm_session *main = NULL;
+
+	(void)state;
+	OK(session_main(owner, &main));
+	cmd_auth(&cmd, main, NULL, CMD_SECRET);
+	cmd_put_2b(&cmd, SPAN(bytes, sizeof(bytes)));
+	assert_int_equal(cmd_run(owner, &cmd), CKR_DATA_LEN_RANGE);
+	tpm_free(owner);
+}
+
 static void reopen(void)
 {
 	tpm_token_free(token);
@@ -428,9 +515,13 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slots_full_of_leftovers,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_leftover_that_goes_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_slot_left, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_provision_counts_first,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_start_that_cannot_be_read,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cleared, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rsa_storage_root, setup,
@@ -441,6 +532,9 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_somebody_on_the_bus, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_lies_about_a_destroyed_key,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_files, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_conf_lost, setup,

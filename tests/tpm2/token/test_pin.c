@@ -163,6 +163,13 @@ static void test_change(void **state)
 	tpm_key_done(&key);
 }
 
+static CK_RV try_wrap(struct tpm_token *with, const struct kt_id *id)
+{
+	uint8_t value[32] = {0}, wrap[32 + TPM_WRAP_OVERHEAD];
+
+	return tpm_key_wrap(with, id, NULL, 0, value, sizeof(value), wrap);
+}
+
 static void test_begun_anew(void **state)
 {
 	struct tpm_key key = {0};
@@ -181,6 +188,7 @@ static void test_begun_anew(void **state)
 	assert_int_equal(counters_taken(&tpm), 0);
 	assert_int_equal(places_taken(&tpm), 0);
 	/* The other process finds a token that it is not logged in to. */
+	assert_int_equal(try_wrap(other, &key.id), CKR_USER_NOT_LOGGED_IN);
 	assert_int_equal(tpm_key_destroy(other, &key.id),
 			 CKR_USER_NOT_LOGGED_IN);
 	assert_int_equal(tpm_token_role(other), TPM_NOBODY);

@@ -193,6 +193,70 @@ static void test_fork_under_the_lock(void **state)
 	OK(wrap_with(token));
 }
 
+static struct folder folder_of_another(void)
+{
+	struct folder other;
+
+	OK(folder_init(tpm.state, &other));
+	return other;
+}
+
+/* One command needs no lock; it would wait for a minute and fail. */
+static void test_wrap_beside_the_lock(void **state)
+{
+	struct folder other = folder_of_another();
+
+	(void)state;
+	OK(wrap_with(token));
+	OK(folder_lock(&other));
+	OK(wrap_with(token));
+	assert_key_works(token, &key.id);
+	folder_done(&other);
+}
+
+/* In a child: takes the lock, says so, and takes it again when it is told to;
+ * the alarm ends the wait. */
+static int lock_twice(int said, int told)
+{
+	struct folder own = folder_of_another();
+	char byte = 0;
+
+	if (folder_lock(&own) != CKR_OK)
+		return 1;
+	folder_unlock(&own);
+	if (write(said, &byte, 1) != 1 || read(told, &byte, 1) != 1)
+		return 2;
+	alarm(1);
+	return folder_lock(&own) == CKR_OK ? 3 : 4;
+}
+
+/* Whoever has the old file open waits for the new one. */
+static void test_removed_lock(void **state)
+{
+	struct folder other = folder_of_another();
+	int up[2], down[2], status = 0;
+	char byte = 0;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe(up), 0);
+	assert_int_equal(pipe(down), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(lock_twice(up[1], down[0]));
+	assert_int_equal(read(up[0], &byte, 1), 1);
+	swtpm_shell(&tpm, "rm state/lock");
+	OK(folder_lock(&other));
+	assert_int_equal(write(down[1], &byte, 1), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM);
+	folder_done(&other);
+	for (size_t i = 0; i < 2; i++) {
+		close(up[i]);
+		close(down[i]);
+	}
+}
+
 static void *wrap_many(void *arg)
 {
 	size_t failed = 0;
@@ -231,6 +295,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fork_and_free, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_fork_under_the_lock, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_wrap_beside_the_lock,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_removed_lock, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 	};

@@ -69,10 +69,11 @@ static void test_known_answers(void **state)
 			       "b8b8ae81b45fd55773f58f0dac118ac4"
 			       "8bd577d88861a5ffc9e77be6055e425c";
 	uint8_t auth[32], value[32], kek[32], nonce[32], wrap[WRAP_LEN];
-	uint8_t input[WRAP_INPUT_LEN], siv[HASH_LEN];
+	uint8_t input[WRAP_INPUT_LEN];
 	char hex[2 * WRAP_INPUT_LEN + 1];
 	struct span aad = SPAN("vault/project", 13);
 	struct crypto *crypto = NULL;
+	struct crypto_mac *siv = NULL;
 	struct kt_secret back = {0};
 	struct kt_id id;
 
@@ -82,8 +83,8 @@ static void test_known_answers(void **state)
 	count_up(value, sizeof(value), 0x80);
 	count_up(kek, sizeof(kek), 0xc0);
 	OK(crypto_new(&crypto));
-	OK(wrap_siv_key(crypto, SPAN(auth, 32), &id, siv));
-	OK(wrap_nonce(crypto, siv, &id, aad, SPAN(value, 32), nonce));
+	OK(wrap_siv_new(crypto, SPAN(auth, 32), &id, &siv));
+	OK(wrap_nonce(siv, &id, aad, SPAN(value, 32), nonce));
 	hex_encode(nonce, sizeof(nonce), hex);
 	assert_string_equal(hex, nonce_hex);
 	OK(wrap_input(crypto, &id, nonce, aad, input));
@@ -96,6 +97,7 @@ static void test_known_answers(void **state)
 		     &back));
 	assert_memory_equal(back.data, value, sizeof(value));
 	kt_secret_done(&back);
+	crypto_mac_free(siv);
 	crypto_free(crypto);
 }
 
@@ -106,6 +108,7 @@ static void test_foreign_nonce_is_refused(void **state)
 	uint8_t auth[32] = {1}, kek[32] = {2}, nonce[32] = {3};
 	uint8_t wrap[WRAP_LEN];
 	struct crypto *crypto = NULL;
+	struct crypto_mac *siv = NULL;
 	struct kt_secret back = {0};
 	struct kt_id id = {{4}};
 
@@ -113,10 +116,12 @@ static void test_foreign_nonce_is_refused(void **state)
 	OK(crypto_new(&crypto));
 	OK(wrap_seal(crypto, kek, &id, nonce, SPAN("", 0), SPAN(auth, 32),
 		     wrap));
-	assert_int_equal(wrap_open(crypto, kek, auth, &id, SPAN("", 0),
+	OK(crypto_mac_new(crypto, SPAN(auth, sizeof(auth)), &siv));
+	assert_int_equal(wrap_open(crypto, kek, siv, &id, SPAN("", 0),
 				   SPAN(wrap, sizeof(wrap)), &back),
 			 CKR_WRAPPED_KEY_INVALID);
 	assert_null(back.data);
+	crypto_mac_free(siv);
 	crypto_free(crypto);
 }
 
