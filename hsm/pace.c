@@ -33,12 +33,19 @@ size_t pace_sessions(const struct pace *pace, size_t process)
 	       (process < pace->jobs % pace->processes);
 }
 
+static void measure_from(struct pace *pace, int64_t now_us)
+{
+	pace->since_us = now_us;
+	pace->answers = pace->rows = pace->waits = 0;
+}
+
 static void change(struct pace *pace, size_t jobs)
 {
 	pace->jobs = jobs;
 	pace->processes = pace_processes(&pace->limits, jobs);
 	pace->warming = WARM_ANSWERS * pace->processes;
-	pace->answers = pace->rows = pace->waits = 0;
+	pace->doubted = false;
+	measure_from(pace, 0);
 }
 
 void pace_init(struct pace *pace, const struct pace_limits *limits)
@@ -68,6 +75,12 @@ static bool judge(struct pace *pace, int64_t now_us)
 		(double)pace->rows * 1e6 / (double)(now_us - pace->since_us);
 
 	if (pace->best > 0 && rate < pace->best * WORTH_IT) {
+		/* The machine may have been busy otherwise. */
+		if (!pace->doubted) {
+			pace->doubted = true;
+			measure_from(pace, now_us);
+			return false;
+		}
 		pace->settled = true;
 		change(pace, pace->jobs / 2);
 		return true;

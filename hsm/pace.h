@@ -3,7 +3,7 @@
  * at a time: found out by the work itself. A job is a thread of a worker with
  * a session of its own; workers share the jobs evenly. Where the token makes
  * its callers wait, as one behind a network does, the jobs are doubled as long
- * as that gives a quarter more rows a second; the last doubling that did not
+ * as that gives a quarter more rows a second; a doubling that did not, twice,
  * is taken back, and that is that. Where the processor is what the work takes,
  * there is nothing to gain. Pure: reads no clock.
  */
@@ -26,6 +26,7 @@ struct pace {
 	size_t jobs;
 	size_t processes; /* that have them */
 	bool settled;
+	bool doubted;  /* the last doubling: measured once, not worth it */
 	double best;   /* rows a second by half as many jobs; 0: unknown */
 	double row_us; /* of a row in one session */
 

@@ -4,8 +4,6 @@
  * A session that met an error is closed when it is given back, never used
  * again. Giving back touches no error detail, so that it can stand on any path.
  */
-#include <assert.h>
-
 #include "hsm/state.h"
 
 enum kt_err module_lock(const struct token *token, enum lock_mode mode,

@@ -11,7 +11,6 @@
 
 #include <p11-kit/p11-kit.h>
 
-#include "base/secret.h"
 #include "base/text.h"
 #include "hsm/pin.h"
 #include "hsm/state.h"

@@ -12,8 +12,6 @@
  */
 #include "hsm/wrap_key.h"
 
-#include <string.h>
-
 static enum kt_err unwrap_once(struct wrap_key *key, struct session *s,
 			       const struct blob *blob, enum key_use use,
 			       enum kt_wrap_mech mech, CK_OBJECT_HANDLE handle,

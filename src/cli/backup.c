@@ -2,10 +2,6 @@
  * keyturn backup: copies of the database, the proof that one is good, and the
  * way back from one. Keys of the token are not in them.
  */
-#include <stdio.h>
-#include <string.h>
-
-#include "base/clock.h"
 #include "base/text.h"
 #include "cli/ask.h"
 #include "cli/commands.h"

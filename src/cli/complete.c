@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "cli/commands.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

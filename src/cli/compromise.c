@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
+#include "cli/keyview.h"
 #include "cli/progress.h"
 #include "cli/rotate.h"
 #include "cli/summary.h"
@@ -167,21 +168,12 @@ static enum kt_err compromise(struct cli *cli, struct kt_key_ref *ref,
 	return say_left(cli, ref);
 }
 
-static enum kt_err parse_version(const char *text, int64_t *ret)
-{
-	long long version;
-
-	TRY(text_to_int(text, 1, INT64_MAX, "VERSION", &version));
-	*ret = version;
-	return KT_OK;
-}
-
 static enum kt_err master_run(struct cli *cli, const void *opts,
 			      const char *const *args)
 {
 	struct kt_key_ref ref = {.kind = KT_ROTATION_MASTER};
 
-	TRY(parse_version(args[0], &ref.version));
+	TRY(key_version_parse(args[0], &ref.version));
 	return compromise(cli, &ref, opts);
 }
 
@@ -207,7 +199,7 @@ static enum kt_err project_run(struct cli *cli, const void *opts,
 				 .project = args[0]};
 
 	if (args[1] != NULL)
-		TRY(parse_version(args[1], &ref.version));
+		TRY(key_version_parse(args[1], &ref.version));
 	return compromise(cli, &ref, opts);
 }
 

@@ -1,7 +1,9 @@
 /*
- * The columns of a key.
+ * The columns of a key, and its number as a person writes it.
  */
 #include "cli/keyview.h"
+
+#include "base/text.h"
 
 void key_view_make(const struct kt_key *key, struct key_view *ret)
 {
@@ -54,4 +56,13 @@ enum kt_err key_section(struct screen *screen, const char *name,
 	key_view_make(key, &view);
 	return screen_add(screen, name, heading, columns, COLUMNS(columns),
 			  &view);
+}
+
+enum kt_err key_version_parse(const char *text, int64_t *ret)
+{
+	long long version;
+
+	TRY(text_to_int(text, 1, INT64_MAX, "VERSION", &version));
+	*ret = version;
+	return KT_OK;
 }

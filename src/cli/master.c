@@ -3,8 +3,6 @@
  * end.
  */
 #include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -67,15 +65,6 @@ const struct command master_list_command = {
 	.run = list_run,
 };
 
-static enum kt_err parse_version(const char *text, int64_t *ret)
-{
-	long long version;
-
-	TRY(text_to_int(text, 1, INT64_MAX, "VERSION", &version));
-	*ret = version;
-	return KT_OK;
-}
-
 /* The two keys of a version become two sections. */
 struct show {
 	struct screen *screen;
@@ -103,7 +92,7 @@ static enum kt_err show_run(struct cli *cli, const void *opts,
 	struct kt_vault *vault;
 
 	(void)opts;
-	TRY(parse_version(args[0], &show.version));
+	TRY(key_version_parse(args[0], &show.version));
 	TRY(cli_vault(cli, &vault));
 	TRY(screen_new(cli, &screen));
 	show.screen = screen;
@@ -336,7 +325,7 @@ static enum kt_err destroy_run(struct cli *cli, const void *opts,
 	char name[24];
 	int64_t version;
 
-	TRY(parse_version(args[0], &version));
+	TRY(key_version_parse(args[0], &version));
 	TRY(text_format(name, sizeof(name), "%" PRId64, version));
 	TRY(cli_vault(cli, &vault));
 	TRY(ask_name(cli, o->confirm, name));

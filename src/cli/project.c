@@ -1,8 +1,6 @@
 /*
  * keyturn project: create, list, show, rotate and delete.
  */
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/access.h"

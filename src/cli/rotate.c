@@ -251,8 +251,8 @@ enum kt_err rotate_compromised(struct cli *cli, const struct kt_key_ref *ref,
 	return run(cli, &job, 0, ret);
 }
 
-enum kt_err rotate_rollback(struct cli *cli,
-			    const struct kt_rotation *unfinished)
+static enum kt_err roll_back(struct cli *cli,
+			     const struct kt_rotation *unfinished)
 {
 	const struct job job = {.work = WORK_ROLLBACK, .id = &unfinished->id};
 	const struct kt_rotation_leg *leg = &unfinished->leg[0];
@@ -265,7 +265,7 @@ enum kt_err rotate_rollback(struct cli *cli,
 	return run(cli, &job, summary_rewrapped(unfinished), &r);
 }
 
-enum kt_err rotate_finish(struct cli *cli, const struct kt_rotation *unfinished,
+static enum kt_err finish(struct cli *cli, const struct kt_rotation *unfinished,
 			  bool now)
 {
 	const struct job job = {
@@ -302,7 +302,7 @@ enum kt_err rollback_command(struct cli *cli, enum kt_rotation_kind kind,
 	struct kt_rotation unfinished;
 
 	TRY(pending_reversible(cli, kind, id, &unfinished));
-	return rotate_rollback(cli, &unfinished);
+	return roll_back(cli, &unfinished);
 }
 
 enum kt_err finish_command(struct cli *cli, enum kt_rotation_kind kind,
@@ -311,5 +311,5 @@ enum kt_err finish_command(struct cli *cli, enum kt_rotation_kind kind,
 	struct kt_rotation unfinished;
 
 	TRY(pending_finishable(cli, kind, id, &unfinished));
-	return rotate_finish(cli, &unfinished, o->now);
+	return finish(cli, &unfinished, o->now);
 }

@@ -69,10 +69,6 @@ enum kt_err rotate_resume(struct cli *cli, const struct kt_rotation *unfinished,
 enum kt_err rotate_compromised(struct cli *cli, const struct kt_key_ref *ref,
 			       const struct kt_rotate_options *options,
 			       struct kt_rotation *ret);
-enum kt_err rotate_rollback(struct cli *cli,
-			    const struct kt_rotation *unfinished);
-enum kt_err rotate_finish(struct cli *cli, const struct kt_rotation *unfinished,
-			  bool now);
 
 /* Option struct and run function of resume, rollback and finish, which are
  * the same under `master` (kind KT_ROTATION_MASTER) and `rotation` (0). id:

@@ -2,7 +2,6 @@
  * keyturn token: a token made in a TPM, and evidence of the keys in one. Other
  * tokens are made by their makers' tools.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * keyturn master verify and project verify: the proof, at any time, that
  * every row under a key holds.
  */
-#include "base/text.h"
 #include "cli/commands.h"
+#include "cli/keyview.h"
 #include "cli/progress.h"
 #include "cli/rotate.h"
 #include "cli/table.h"
@@ -100,10 +100,10 @@ static enum kt_err verify(struct cli *cli, const char *project, int64_t version,
 static enum kt_err master_run(struct cli *cli, const void *opts,
 			      const char *const *args)
 {
-	long long version = 0;
+	int64_t version = 0;
 
 	if (args[0] != NULL)
-		TRY(text_to_int(args[0], 1, INT64_MAX, "VERSION", &version));
+		TRY(key_version_parse(args[0], &version));
 	return verify(cli, NULL, version, opts);
 }
 

@@ -16,7 +16,6 @@
 #include "base/text.h"
 #include "core/audit.h"
 #include "core/id_list.h"
-#include "core/keys.h"
 
 static void describe(const struct backup_row *row, struct kt_backup *ret)
 {

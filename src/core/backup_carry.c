@@ -11,7 +11,6 @@
 #include "base/text.h"
 #include "core/audit.h"
 #include "core/backup.h"
-#include "core/keys.h"
 
 /* Fences off whoever held the lease in either database. */
 static enum kt_err free_lease(struct carry *c)

@@ -8,7 +8,6 @@
 #include "core/backup_proof.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include <keyturn/audit.h>
 

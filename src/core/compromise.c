@@ -6,7 +6,6 @@
  */
 #include "base/clock.h"
 #include "base/crash.h"
-#include "base/text.h"
 #include "core/audit.h"
 #include "core/exposure.h"
 #include "core/rotation.h"

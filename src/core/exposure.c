@@ -155,6 +155,8 @@ enum kt_err exposure_until(const struct exposure *e,
 	return KT_OK;
 }
 
+/* Exposed project keys that are not destroyed; retired: also those that are no
+ * longer in use. */
 static enum kt_err add_keys(const struct exposure *e,
 			    const struct kt_id *project, bool retired,
 			    struct id_list *ret)
@@ -171,12 +173,6 @@ static enum kt_err add_keys(const struct exposure *e,
 			TRY(id_list_add(ret, &key.id));
 	}
 	return err == KT_ERR_NOT_FOUND ? KT_OK : err;
-}
-
-enum kt_err exposure_unretired(const struct exposure *e,
-			       const struct kt_id *project, struct id_list *ret)
-{
-	return add_keys(e, project, false, ret);
 }
 
 enum kt_err exposure_undestroyed(const struct exposure *e,
@@ -226,7 +222,7 @@ static enum kt_err count_project(const struct exposure *e,
 	enum kt_err err;
 
 	TRY(exposure_until(e, project, &until));
-	TRY(exposure_unretired(e, project, &keys));
+	TRY(add_keys(e, project, false, &keys));
 	if (e->kind == KT_ROTATION_MASTER)
 		counts->project_keys += (int64_t)keys.count;
 	TRY(query_start(e->vault->store, Q_SECRETS, &query, "bsi", project, "",

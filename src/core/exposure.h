@@ -32,11 +32,8 @@ enum kt_err exposure_projects(const struct exposure *e, struct id_list *ret);
 enum kt_err exposure_until(const struct exposure *e,
 			   const struct kt_id *project, int64_t *ret);
 
-/* Adds the exposed keys of a project that are not retired yet, or all that are
- * not destroyed: of a retired one the rotation may have been interrupted. */
-enum kt_err exposure_unretired(const struct exposure *e,
-			       const struct kt_id *project,
-			       struct id_list *ret);
+/* Adds the exposed keys of a project that are not destroyed: of a retired one
+ * the rotation may have been interrupted. */
 enum kt_err exposure_undestroyed(const struct exposure *e,
 				 const struct kt_id *project,
 				 struct id_list *ret);

@@ -4,7 +4,6 @@
  * keys on the token, then a reload that proves them, then the rows that say
  * so. A failed init takes back what it made.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"

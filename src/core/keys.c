@@ -6,7 +6,6 @@
 #include "core/keys.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"

@@ -166,20 +166,29 @@ enum kt_err rotation_make_keys(struct rotation_run *run)
 						    : make_master_keys(run);
 }
 
+/* In the transaction that acts on it. Whoever says so now found all rows staged
+ * and proven before, so one that has no twin has lost it. */
+static enum kt_err require_twins(struct rotation_run *run)
+{
+	int64_t missing;
+
+	TRY(rotation_missing(run, &missing));
+	if (missing == 0)
+		return KT_OK;
+	return err_raise(KT_ERR_INTEGRITY, "%s not under the new key",
+			 text_counted(missing, "row is", "rows are").text);
+}
+
 /* Readers see the old key or the new one, never neither: one transaction. The
  * rows are counted once more in it, for those that came since `verified`. */
 enum kt_err rotation_cut_over(struct rotation_run *run)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-	int64_t missing, revoked;
+	int64_t revoked;
 
 	CRASH_POINT("cut-over.begin");
 	TRY(run_begin(run, &tx));
-	TRY(rotation_missing(run, &missing));
-	if (missing != 0)
-		return err_raise(
-			KT_ERR_INTEGRITY, "%s not under the new key",
-			text_counted(missing, "row is", "rows are").text);
+	TRY(require_twins(run));
 	for (size_t i = 0; i < run->legs; i++) {
 		run->leg[i].new_key.activated = clock_now();
 		TRY(store_update(run->vault->store, ROW_KEY,
@@ -208,14 +217,9 @@ static enum kt_err retire(struct rotation_run *run, struct rotation_leg *leg)
 enum kt_err rotation_deactivate(struct rotation_run *run)
 {
 	CLEANUP(store_rollbackp) struct store_tx *tx = NULL;
-	int64_t missing;
 
 	TRY(run_begin(run, &tx));
-	TRY(rotation_missing(run, &missing));
-	if (missing != 0)
-		return err_raise(
-			KT_ERR_INTEGRITY, "%s not under the new key",
-			text_counted(missing, "row is", "rows are").text);
+	TRY(require_twins(run));
 	for (size_t i = 0; i < run->legs; i++)
 		TRY(retire(run, &run->leg[i]));
 	CRASH_POINT("old-key.retired");

@@ -11,8 +11,6 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
-#include "base/secret.h"
-
 DEFINE_CLEANUP(EVP_MAC, EVP_MAC_free)
 DEFINE_CLEANUP(EVP_MAC_CTX, EVP_MAC_CTX_free)
 DEFINE_CLEANUP(EVP_MD_CTX, EVP_MD_CTX_free)

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "core/keys.h"
-#include "core/rotation.h"
 
 static enum kt_err count(struct kt_vault *vault, enum store_query which,
 			 int64_t *ret)

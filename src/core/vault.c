@@ -11,7 +11,6 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "core/cache.h"
-#include "core/keys.h"
 #include "core/open.h"
 
 const char *kt_version(void)

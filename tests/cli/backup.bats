@@ -4,14 +4,8 @@
 
 load helper
 
-seed() {
-	seq 1 60 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
-	keyturn project create web
-	keyturn secret import web "$PLACE/web.env"
-}
-
 setup() {
-	vault_setup seed
+	vault_setup projects_new web 60
 }
 
 # restored FILE: this copy, on its own, is the vault it was made of.

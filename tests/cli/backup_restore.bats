@@ -5,26 +5,14 @@
 load helper
 load proxy
 
-seed() {
-	seq 1 20 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
-	keyturn project create web
-	keyturn secret import web "$PLACE/web.env"
-}
-
 setup() {
-	vault_setup seed
+	vault_setup projects_new web 20
 	COPY=$PLACE/copy.db
-}
-
-# values_are_whole: every secret of the import, by the vault's database.
-values_are_whole() {
-	run_ok keyturn secret verify web "$PLACE/web.env"
-	assert_line --partial '20 equal, 0 different, 0 missing'
 }
 
 # vault_is_sound: reads, audit trail and doctor find nothing wrong.
 vault_is_sound() {
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn audit verify
 	run_ok keyturn doctor
 	assert_equal "$(sqlite3 "$STORE" 'PRAGMA integrity_check')" ok
@@ -394,7 +382,7 @@ wait_for_row() {
 	wait $pid || true
 	fence=$(sql 'SELECT fence FROM lease')
 	run_ok keyturn backup restore "$COPY" --yes --replace-newer
-	values_are_whole
+	values_are_whole web
 	# fenced off, should it only have been thought dead
 	assert_equal "$(sql 'SELECT fence FROM lease')" $((fence + 1))
 	run_fails 3 keyturn master resume
@@ -411,7 +399,7 @@ wait_for_row() {
 	keyturn backup create "$COPY"
 	wait $pid
 	run_ok keyturn backup restore "$COPY" --yes --replace-newer
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn master resume
 	run_ok keyturn master finish --now --yes
 	vault_is_sound

@@ -5,26 +5,15 @@
 load helper
 load pinholder
 
-seed() {
-	local project
-	seq 1 80 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
-	seq 1 30 | sed 's/.*/KEY_&="value & of api"/' >"$PLACE/api.env"
-	for project in web api; do
-		keyturn project create "$project"
-		keyturn secret import "$project" "$PLACE/$project.env"
-	done
-}
-
 setup() {
-	vault_setup seed
+	vault_setup projects_new web 80 api 30
 	before=$(outside_check)
 }
 
 # No test changes a value that is in the two files.
 teardown() {
 	outside_check >/dev/null
-	run_ok keyturn secret verify web "$PLACE/web.env"
-	run_ok keyturn secret verify api "$PLACE/api.env"
+	values_are_whole web api
 	run_ok keyturn audit verify
 	run_ok keyturn master verify
 }

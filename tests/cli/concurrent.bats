@@ -11,12 +11,9 @@
 load helper
 
 seed() {
-	local project
-	for project in web api bulk; do
-		keyturn project create "$project"
-	done
-	seq 1 60 | sed 's/.*/KEY_&="value & of bulk"/' >"$PLACE/bulk.env"
-	keyturn secret import bulk "$PLACE/bulk.env"
+	projects_new bulk 60
+	keyturn project create web
+	keyturn project create api
 	keyturn access issue web --output "$PLACE/token"
 }
 

@@ -177,6 +177,26 @@ secret_put() {
 	printf '%s' "$2" | keyturn secret set "$1"
 }
 
+# projects_new NAME COUNT...: projects with so many values each. The values stay
+# in $PLACE/NAME.env.
+projects_new() {
+	while [ $# -gt 0 ]; do
+		seq 1 "$2" | sed "s/.*/KEY_&=\"value & of $1\"/" >"$PLACE/$1.env"
+		keyturn project create "$1"
+		keyturn secret import "$1" "$PLACE/$1.env"
+		shift 2
+	done
+}
+
+# values_are_whole NAME...: each project has the values that it was made with.
+values_are_whole() {
+	local project
+
+	for project in "$@"; do
+		run_ok keyturn secret verify "$project" "$PLACE/$project.env"
+	done
+}
+
 # stopped_between_batches COMMAND...: starts keyturn in the background and waits
 # until it stopped itself after its second batch, where it holds neither
 # database nor token. Its process is $pid, the caller's variable.

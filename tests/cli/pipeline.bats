@@ -6,10 +6,7 @@ load helper
 load proxy
 
 setup() {
-	vault_setup
-	seq 1 200 | sed 's/.*/KEY_&=value &/' >"$PLACE/web.env"
-	keyturn project create web
-	keyturn secret import web "$PLACE/web.env"
+	vault_setup projects_new web 200
 	proxy_setup
 	export P11FAULT_COUNTER=$PLACE/counter
 	CORES=$(getconf _NPROCESSORS_ONLN)

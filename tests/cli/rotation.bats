@@ -5,23 +5,8 @@
 load helper
 load proxy
 
-seed() {
-	local project
-	seq 1 40 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
-	seq 1 30 | sed 's/.*/KEY_&="value & of api"/' >"$PLACE/api.env"
-	for project in web api; do
-		keyturn project create "$project"
-		keyturn secret import "$project" "$PLACE/$project.env"
-	done
-}
-
 setup() {
-	vault_setup seed
-}
-
-values_are_whole() {
-	run_ok keyturn secret verify web "$PLACE/web.env"
-	run_ok keyturn secret verify api "$PLACE/api.env"
+	vault_setup projects_new web 40 api 30
 }
 
 # Everything of a table, one row a line, blobs in hexadecimal.
@@ -99,9 +84,9 @@ dry_run() {
 	local versions
 	versions=$(dump versions | sha256sum)
 	run_ok keyturn master rotate --yes --grace 0
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn project rotate web --yes --no-token
-	values_are_whole
+	values_are_whole web api
 	assert_equal "$(dump versions | sha256sum)" "$versions"
 	run_ok keyturn audit verify
 }
@@ -113,7 +98,7 @@ dry_run() {
 	assert_not_equal "$(dump wraps | sha256sum)" "$wraps"
 	run_ok keyturn master rollback --yes
 	assert_equal "$(dump wraps | sha256sum)" "$wraps"
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master list
 	assert_line --regexp '^ *1 +master +active'
 	assert_line --regexp '^ *2 +master +deactivated'
@@ -130,7 +115,7 @@ dry_run() {
 	assert_equal "$(rotate_and_interrupt master rotate --yes)" 130
 	run_ok keyturn master rollback --yes
 	assert_equal "$(dump wraps | sha256sum)" "$wraps"
-	values_are_whole
+	values_are_whole web api
 }
 
 @test "I7: Ctrl-C ends at a batch edge with 130, and resume goes on" {
@@ -139,9 +124,9 @@ dry_run() {
 	assert_output --partial 'resume'
 	# the edge of a batch of one row, not the end of all 72
 	[ "$(sql 'SELECT sum(rows_rewrapped) FROM legs')" -lt 20 ]
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master resume
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn rotation show last
 	assert_output --partial contracted
 	assert_line --regexp 'Resumed +1$'
@@ -153,9 +138,9 @@ dry_run() {
 		--yes --grace 0
 	run_ok keyturn rotation show last
 	assert_line --regexp '^Phase +draining$'
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master resume
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn rotation show last
 	assert_line --regexp '^Phase +contracted$'
 	# what was given a time is not interrupted in it
@@ -194,7 +179,7 @@ dry_run() {
 	assert_output --regexp '20[0-9]{2}-[0-9]{2}-[0-9]{2}T'
 	run_fails 5 keyturn project rotate web --yes
 	assert_output --partial alice@there
-	values_are_whole
+	values_are_whole web api
 }
 
 @test "I9: while its process lives, a rotation cannot be resumed by another" {
@@ -205,7 +190,7 @@ dry_run() {
 	assert_equal "$status" 5
 	assert_output --partial alice@there
 	wait "$pid"
-	values_are_whole
+	values_are_whole web api
 }
 
 @test "the grace time keeps the way back open, finish ends it" {
@@ -219,7 +204,7 @@ dry_run() {
 	run_fails 5 keyturn master rollback --yes ||
 		run_fails 3 keyturn master rollback --yes
 	run_ok keyturn master destroy 1 --confirm 1
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master list
 	assert_line --regexp '^ *1 +master +destroyed'
 	run_ok keyturn rotation show last
@@ -238,12 +223,12 @@ dry_run() {
 @test "a project rotates while the master drains, and both end well" {
 	run_ok keyturn master rotate --yes --grace 1h
 	run_ok keyturn project rotate web --yes --no-token
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn master rollback --yes
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn project rotate api --yes --no-token
 	run_ok keyturn master rotate --yes --grace 0
-	values_are_whole
+	values_are_whole web api
 	run_ok keyturn doctor
 }
 

@@ -8,9 +8,7 @@
 load helper
 
 seed() {
-	seq 1 200 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
-	keyturn project create web
-	keyturn secret import web "$PLACE/web.env"
+	projects_new web 200
 	head -c 100000 /dev/urandom >"$PLACE/large"
 }
 
@@ -23,10 +21,6 @@ teardown() {
 	for disk in "$PLACE"/{data,tokens}; do
 		! mountpoint -q "$disk" || umount "$disk"
 	done
-}
-
-values_are_whole() {
-	run_ok keyturn secret verify web "$PLACE/web.env"
 }
 
 # Root may write where nobody may, but for this.
@@ -61,7 +55,7 @@ refused() {
 	refused 8 'there is no database'
 	assert_not_exist "$STORE"
 	mv "$PLACE/away" "$STORE"
-	values_are_whole
+	values_are_whole web
 }
 
 @test "an empty file, a text, another program's database, a folder" {
@@ -78,7 +72,7 @@ refused() {
 	run_fails 8 keyturn secret get web/KEY_1
 	rmdir "$STORE"
 	mv "$PLACE/away" "$STORE"
-	values_are_whole
+	values_are_whole web
 }
 
 @test "another application_id, and a schema from the future" {
@@ -89,7 +83,7 @@ refused() {
 	sql "PRAGMA application_id = $ours; PRAGMA user_version = 99"
 	refused 8 'made by a newer keyturn'
 	sql 'PRAGMA user_version = 1'
-	values_are_whole
+	values_are_whole web
 }
 
 @test "a database with torn pages" {
@@ -99,7 +93,7 @@ refused() {
 	run_fails 9 keyturn secret list web
 	run_fails 9 keyturn master rotate --yes
 	cp "$PLACE/whole" "$STORE"
-	values_are_whole
+	values_are_whole web
 }
 
 @test "a database that may not be written" {
@@ -109,9 +103,9 @@ refused() {
 	chmod 0500 "$PLACE/data"
 	refused 8 'Permission denied'
 	chmod 0700 "$PLACE/data"
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn master rotate --yes --grace 0
-	values_are_whole
+	values_are_whole web
 }
 
 # Another process takes the database for itself, until unlock.
@@ -142,7 +136,7 @@ unlock() {
 	unlock
 	wait "$pid"
 	run_ok keyturn secret get web/LATE
-	values_are_whole
+	values_are_whole web
 }
 
 # Ten seconds of pauses of two milliseconds, none of which is slept.
@@ -165,7 +159,7 @@ impatiently() {
 		[ "$output" -ge 1000 ]
 	done
 	unlock
-	values_are_whole
+	values_are_whole web
 	run_fails 3 keyturn secret get web/NEW
 	assert_equal "$(sql 'SELECT count(*) FROM rotations')" 0
 }
@@ -189,9 +183,9 @@ impatiently() {
 	assert_equal "$ended" 8
 	assert_equal "$(sha256sum <"$STORE")" "$other"
 	mv "$PLACE/away" "$STORE"
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn master resume
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn doctor
 }
 
@@ -217,12 +211,12 @@ fill() {
 		fill "$PLACE/data" "$room"
 		run_fails 8 keyturn secret set web/LARGE <"$PLACE/large"
 		assert_output --regexp 'disk is full|No space left'
-		values_are_whole
+		values_are_whole web
 	done
 	fill "$PLACE/data" 12
 	run_fails 8 keyturn secret import web "$PLACE/web.env"
 	assert_output --regexp 'disk is full|No space left'
-	values_are_whole
+	values_are_whole web
 	run_fails 3 keyturn secret get web/LARGE
 	assert_equal "$(sql 'SELECT max(version) FROM secrets')" 1
 	rm "$PLACE/data/filler"
@@ -243,15 +237,15 @@ full_disk_rotation() {
 	fi
 	assert_equal "$status" 8
 	assert_output --regexp 'disk is full|No space left'
-	values_are_whole
+	values_are_whole web
 	rm "$PLACE/data/filler"
-	values_are_whole
+	values_are_whole web
 	if [ "$(sql 'SELECT count(*) FROM rotations
 	             WHERE contracted IS NULL')" = 1 ]; then
 		run_ok keyturn master resume
 		resumed=$((resumed + 1))
 	fi
-	values_are_whole
+	values_are_whole web
 }
 
 @test "a full disk under the database: a rotation resumes with space again" {
@@ -267,7 +261,7 @@ full_disk_rotation() {
 	[ "$resumed" -ge 3 ]
 	assert_equal "$status" 0
 	rm "$PLACE/data/filler"
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn audit verify
 	run_ok keyturn doctor
 }
@@ -276,14 +270,14 @@ rotation_waits_for_its_key() {
 	run_fails 6 "$@" keyturn master rotate --yes --grace 0
 	assert_output --partial C_GenerateKey
 	assert_output --partial 'keyturn master resume'
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn rotation show last
 	assert_line --regexp '^Phase +planned$'
 }
 
 then_it_goes_on() {
 	run_ok keyturn master resume
-	values_are_whole
+	values_are_whole web
 	run_ok keyturn master destroy 1 --confirm 1
 	run_ok keyturn doctor
 }

@@ -6,10 +6,7 @@ load helper
 load proxy
 
 setup() {
-	vault_setup
-	seq 1 200 | sed 's/.*/KEY_&=value/' >"$PLACE/web.env"
-	keyturn project create web
-	keyturn secret import web "$PLACE/web.env"
+	vault_setup projects_new web 200
 }
 
 @test "the token's rates are listed, and nothing changes" {

@@ -5,18 +5,8 @@
 load helper
 load pinholder
 
-seed() {
-	local project
-	seq 1 30 | sed 's/.*/KEY_&="value & of web"/' >"$PLACE/web.env"
-	seq 1 20 | sed 's/.*/KEY_&="value & of api"/' >"$PLACE/api.env"
-	for project in web api; do
-		keyturn project create "$project"
-		keyturn secret import "$project" "$PLACE/$project.env"
-	done
-}
-
 setup() {
-	vault_setup seed
+	vault_setup projects_new web 30 api 20
 	RECOVERY=$(serving 2)
 	before=$(outside_check)
 }

@@ -82,6 +82,22 @@ static void a_far_token_gets_what_it_serves(void **state)
 	}
 }
 
+static void one_bad_moment_ends_no_search(void **state)
+{
+	struct fake fake = {3000, 64, 3, 0};
+	struct pace pace = begin(2, 32, 2, 64);
+
+	(void)state;
+	for (int i = 0; i < 2000 && pace.jobs < 8; i++)
+		work(&pace, &fake);
+	fake.row_us = 12000;
+	for (int i = 0; i < 2000 && !pace.doubted; i++)
+		work(&pace, &fake);
+	assert_int_equal(pace.jobs, 8);
+	fake.row_us = 3000;
+	assert_int_equal(settle(&pace, &fake, 2000), 32);
+}
+
 static void a_token_that_computes_gets_no_more(void **state)
 {
 	struct fake fake = {80, 64, 0, 0};
@@ -216,6 +232,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_far_token_gets_what_it_serves),
+		cmocka_unit_test(one_bad_moment_ends_no_search),
 		cmocka_unit_test(a_token_that_computes_gets_no_more),
 		cmocka_unit_test(a_number_that_was_asked_for_stays),
 		cmocka_unit_test(jobs_that_cannot_be_had_end_the_search),

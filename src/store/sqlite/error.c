@@ -2,7 +2,6 @@
  * SQLite's result codes in our words. Extended codes stand before the primary
  * code that they belong to; the first match counts.
  */
-#include <errno.h>
 #include <string.h>
 
 #include "store/sqlite/sqlite.h"

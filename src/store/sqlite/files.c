@@ -13,7 +13,6 @@
 
 #include "base/crash.h"
 #include "base/file.h"
-#include "base/text.h"
 #include "store/sqlite/sqlite.h"
 
 static const char *const suffixes[] = {"-journal", "-wal", "-shm"};

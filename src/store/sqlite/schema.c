@@ -6,7 +6,6 @@
  * A migration that was released is never edited, nor a macro that it uses: the
  * next one goes to the end of the list. docs/formats.md explains the columns.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/text.h"
