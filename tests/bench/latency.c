@@ -18,8 +18,8 @@
 
 /* Milliseconds of work. A batch is short, so that there are many commits; the
  * four that are under way at once are the tail, and as many are the lead. */
-#define BATCH_MS 250
-#define EDGE_MS 1000
+#define BATCH_MS 500
+#define EDGE_MS 2000
 #define STEADY_MS 6000
 #define SEARCH_MS 8000 /* the lead where keyturn looks for the number */
 #define LIMIT_MS 2000
