@@ -18,7 +18,7 @@ static const struct {
 	{SQLITE_PROTOCOL, KT_ERR_BUSY, "database is locked by others"},
 	{SQLITE_FULL, KT_ERR_STORE, "disk is full"},
 	{SQLITE_READONLY_DBMOVED, KT_ERR_STORE,
-	 "database file was moved or removed"},
+	 "database was removed or replaced while it was open"},
 	{SQLITE_READONLY, KT_ERR_STORE, "database is read-only"},
 	{SQLITE_IOERR_NOMEM, KT_ERR_MEMORY, "out of memory"},
 	{SQLITE_IOERR, KT_ERR_STORE, "the disk reports an error"},
