@@ -82,6 +82,7 @@ struct m_rotation {
 
 struct m_record {
 	int number, file; /* file 0: not known yet */
+	struct kt_id id;  /* as file; two records may be of one file */
 	char versions[64];
 };
 
@@ -294,7 +295,6 @@ enum kt_err predict_turn(struct run *r, const struct op *op, struct model *m);
 /* model_backup.c */
 struct backup *backup_pick(struct run *r, const struct op *op);
 struct m_record *record_pick(struct model *m, const struct op *op);
-bool record_id(struct run *r, const struct m_record *record, struct kt_id *ret);
 enum kt_err predict_create(struct run *r, struct model *m, int file);
 enum kt_err predict_restore(struct run *r, const struct op *op, struct model *m,
 			    bool *ret_unsure);
@@ -305,6 +305,7 @@ void backup_keep(struct run *r, int file, const struct model *state,
 
 /* model_learn.c: what only the vault knows of what was predicted. */
 bool learn(struct run *r, struct model *m);
+bool is_record(const struct m_record *record, const struct kt_backup *backup);
 
 /* model_compare.c: everything that can be listed; why not, into why. */
 bool lists_match(struct run *r, const struct model *m, char why[512]);

@@ -67,7 +67,8 @@ static bool has_room(const struct run *r)
 
 static void add_record(struct run *r, struct model *m, int file)
 {
-	m->record[m->records++] = (struct m_record){++r->records, file, ""};
+	m->record[m->records++] =
+		(struct m_record){.number = ++r->records, .file = file};
 }
 
 enum kt_err predict_create(struct run *r, struct model *m, int file)
@@ -278,11 +279,9 @@ static bool restore(struct run *r, const struct op *op)
 static bool forget(struct run *r, const struct op *op)
 {
 	struct m_record *record = record_pick(&r->model, op);
-	struct kt_id id = {{0}};
+	struct kt_id id = record != NULL ? record->id : (struct kt_id){{0}};
 	int file = record != NULL ? record->file : 0;
 
-	if (record != NULL && !record_id(r, record, &id))
-		return false;
 	if (!expect_code(r, predict_forget(&r->model, op),
 			 kt_backup_forget(r->vault, &id)))
 		return false;

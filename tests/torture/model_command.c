@@ -206,7 +206,6 @@ static bool make_backup(struct run *r, const struct op *op, struct command *c)
 	const struct backup *backup = backup_pick(r, op);
 	const struct m_record *record = record_pick(&r->model, op);
 	char text[KT_ID_TEXT_LEN + 1];
-	struct kt_id id;
 
 	if (r->model.records >= RECORDS - 3 || r->files >= FILES - 3)
 		return false;
@@ -217,9 +216,9 @@ static bool make_backup(struct run *r, const struct op *op, struct command *c)
 		return true;
 	}
 	if (op->kind == OP_FORGET) {
-		if (record == NULL || !record_id(r, record, &id))
+		if (record == NULL)
 			return false;
-		kt_id_format(&id, text);
+		kt_id_format(&record->id, text);
 		command_add(c, "forget");
 		command_add(c, "%s", text);
 		command_add(c, "--confirm");

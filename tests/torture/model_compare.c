@@ -294,7 +294,8 @@ static enum kt_err match_record(void *arg, const struct kt_backup *backup)
 
 	x->seen++;
 	for (int i = 0; i < x->m->records; i++) {
-		if (x->m->record[i].file != file)
+		if (!is_record(&x->m->record[i], backup) ||
+		    x->m->record[i].file != file)
 			continue;
 		if (strcmp(x->m->record[i].versions, backup->versions) == 0)
 			return KT_OK;

@@ -11,10 +11,27 @@ struct learning {
 	struct model *m;
 };
 
-static struct m_record *find_file(struct model *m, int file)
+bool is_record(const struct m_record *record, const struct kt_backup *backup)
+{
+	return memcmp(&record->id, &backup->id, sizeof(backup->id)) == 0;
+}
+
+static bool is_known(const struct model *m, const struct kt_backup *backup)
 {
 	for (int i = 0; i < m->records; i++) {
-		if (m->record[i].file == file)
+		if (is_record(&m->record[i], backup))
+			return true;
+	}
+	return false;
+}
+
+static struct m_record *find_new(struct model *m, int file)
+{
+	static const struct kt_backup unknown;
+
+	for (int i = 0; i < m->records; i++) {
+		if (m->record[i].file == file &&
+		    is_record(&m->record[i], &unknown))
 			return &m->record[i];
 	}
 	return NULL;
@@ -26,17 +43,18 @@ static enum kt_err learn_record(void *arg, const struct kt_backup *backup)
 {
 	struct learning *l = arg;
 	int file = file_number(l->r, backup->file);
-	struct m_record *record = file == 0 ? NULL : find_file(l->m, file);
+	struct m_record *record = file == 0 ? NULL : find_new(l->m, file);
 
+	if (is_known(l->m, backup))
+		return KT_OK;
 	if (record == NULL) {
-		record = find_file(l->m, 0);
+		record = find_new(l->m, 0);
 		if (record == NULL)
 			return KT_OK;
 		record->file = file != 0 ? file : file_new(l->r, backup->file);
 	}
-	if (record->versions[0] == '\0')
-		memcpy(record->versions, backup->versions,
-		       sizeof(record->versions));
+	record->id = backup->id;
+	memcpy(record->versions, backup->versions, sizeof(record->versions));
 	return KT_OK;
 }
 
@@ -96,31 +114,4 @@ bool learn(struct run *r, struct model *m)
 	    kt_master_list(r->vault, learn_key, &l) != KT_OK)
 		return finding(r, "a list: %s", kt_err_detail());
 	return true;
-}
-
-struct search {
-	const char *path;
-	struct kt_id *ret;
-	bool found;
-};
-
-static enum kt_err find_record(void *arg, const struct kt_backup *backup)
-{
-	struct search *search = arg;
-
-	if (strcmp(backup->file, search->path) == 0) {
-		*search->ret = backup->id;
-		search->found = true;
-	}
-	return KT_OK;
-}
-
-bool record_id(struct run *r, const struct m_record *record, struct kt_id *ret)
-{
-	struct search search = {r->path[record->file], ret, false};
-
-	if (kt_backup_list(r->vault, find_record, &search) != KT_OK)
-		return finding(r, "backup list: %s", kt_err_detail());
-	return search.found ||
-	       finding(r, "no record of %s", r->path[record->file]);
 }
