@@ -12,29 +12,7 @@
 #include <cmocka.h>
 
 #include "hsm/tpm2/life.h"
-#include "swtpm.h"
-
-static struct swtpm tpm;
-static struct tpm_token *token;
-static struct tpm_key key;
-
-static int setup(void **state)
-{
-	(void)state;
-	swtpm_open(&tpm);
-	token = swtpm_ready_token(&tpm);
-	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("wrap"), &key));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	tpm_key_done(&key);
-	tpm_token_free(token);
-	swtpm_close(&tpm);
-	return 0;
-}
+#include "fixture.h"
 
 static CK_RV wrap_with(const struct kt_id *id)
 {

@@ -16,31 +16,9 @@
 #include <tss2/tss2_tpm2_types.h>
 
 #include "base/bytes.h"
-#include "swtpm.h"
+#include "fixture.h"
 
 #define NONCE "auditor's nonce"
-
-static struct swtpm tpm;
-static struct tpm_token *token;
-static struct tpm_key key;
-
-static int setup(void **state)
-{
-	(void)state;
-	swtpm_open(&tpm);
-	token = swtpm_ready_token(&tpm);
-	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("wrap"), &key));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	tpm_key_done(&key);
-	tpm_token_free(token);
-	swtpm_close(&tpm);
-	return 0;
-}
 
 struct bytes {
 	const uint8_t *at;

@@ -13,35 +13,8 @@
 #include "base/bytes.h"
 #include "hsm/tpm2/caps.h"
 #include "hsm/tpm2/life.h"
+#include "fixture.h"
 #include "shim.h"
-#include "swtpm.h"
-
-static struct swtpm tpm;
-static struct tpm_token *token;
-static struct tpm_key key;
-
-static int setup(void **state)
-{
-	(void)state;
-	shim_reset();
-	swtpm_open(&tpm);
-	tpm_token_free(swtpm_ready_token(&tpm));
-	token = swtpm_token_by(&tpm, tpm.shim);
-	login_user(token);
-	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("wrap"), &key));
-	shim_reset();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	shim_reset();
-	tpm_key_done(&key);
-	tpm_token_free(token);
-	swtpm_close(&tpm);
-	return 0;
-}
 
 static CK_RV wrap_it(void)
 {
@@ -503,41 +476,46 @@ static void test_conf_lost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_session_lost, setup,
+		cmocka_unit_test_setup_teardown(test_session_lost,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_tpm_restarted,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_tpm_gone, setup_shimmed,
 						teardown),
-		cmocka_unit_test_setup_teardown(test_tpm_restarted, setup,
+		cmocka_unit_test_setup_teardown(test_failure_mode,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_nv_rate, setup_shimmed,
 						teardown),
-		cmocka_unit_test_setup_teardown(test_tpm_gone, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_failure_mode, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_nv_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_command_fails_once,
-						setup, teardown),
+						setup_shimmed, teardown),
 		cmocka_unit_test_setup_teardown(test_slots_full_of_leftovers,
-						setup, teardown),
+						setup_shimmed, teardown),
 		cmocka_unit_test_setup_teardown(
-			test_leftover_that_goes_by_itself, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_no_slot_left, setup,
-						teardown),
+			test_leftover_that_goes_by_itself, setup_shimmed,
+			teardown),
+		cmocka_unit_test_setup_teardown(test_no_slot_left,
+						setup_shimmed, teardown),
 		cmocka_unit_test_setup_teardown(test_provision_counts_first,
-						setup, teardown),
+						setup_shimmed, teardown),
 		cmocka_unit_test_setup_teardown(test_start_that_cannot_be_read,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cleared, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rsa_storage_root, setup,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_cleared, setup_shimmed,
 						teardown),
-		cmocka_unit_test_setup_teardown(test_gate_of_a_curve, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_swapped_object, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_somebody_on_the_bus, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(test_rsa_storage_root,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_gate_of_a_curve,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_swapped_object,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_somebody_on_the_bus,
+						setup_shimmed, teardown),
 		cmocka_unit_test_setup_teardown(test_lies_about_a_destroyed_key,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_damaged_files, setup,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_too_long, setup_shimmed,
 						teardown),
-		cmocka_unit_test_setup_teardown(test_conf_lost, setup,
+		cmocka_unit_test_setup_teardown(test_damaged_files,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_conf_lost, setup_shimmed,
 						teardown),
 	};
 

@@ -15,35 +15,10 @@
 #include <cmocka.h>
 
 #include "hsm/tpm2/state.h"
+#include "fixture.h"
 #include "shim.h"
-#include "swtpm.h"
 
 #include <tss2/tss2_tpm2_types.h>
-
-static struct swtpm tpm;
-static struct tpm_token *token;
-static struct tpm_key key;
-
-static int setup(void **state)
-{
-	(void)state;
-	shim_reset();
-	swtpm_open(&tpm);
-	tpm_token_free(swtpm_ready_token(&tpm));
-	token = swtpm_token_by(&tpm, tpm.shim);
-	login_user(token);
-	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("wrap"), &key));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	tpm_key_done(&key);
-	tpm_token_free(token);
-	swtpm_close(&tpm);
-	return 0;
-}
 
 static CK_RV wrap_with(struct tpm_token *with)
 {
@@ -285,22 +260,24 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_more_than_sessions, setup,
+		cmocka_unit_test_setup_teardown(test_more_than_sessions,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_processes_that_die,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_key_of_another,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_fork, setup_shimmed,
 						teardown),
-		cmocka_unit_test_setup_teardown(test_processes_that_die, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_key_of_another, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fork_and_free, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_fork_under_the_lock, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(test_fork_and_free,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_fork_under_the_lock,
+						setup_shimmed, teardown),
 		cmocka_unit_test_setup_teardown(test_wrap_beside_the_lock,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(test_removed_lock, setup,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_removed_lock,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_threads, setup_shimmed,
 						teardown),
-		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("tpm2/process", tests, NULL, NULL);

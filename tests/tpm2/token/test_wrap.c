@@ -12,37 +12,12 @@
 
 #include "base/bytes.h"
 #include "hsm/tpm2/wrap.h"
+#include "fixture.h"
 #include "shim.h"
-#include "swtpm.h"
 
 #include <tss2/tss2_tpm2_types.h>
 
 #define WRAP_LEN (32 + TPM_WRAP_OVERHEAD)
-
-static struct swtpm tpm;
-static struct tpm_token *token;
-static struct tpm_key key;
-
-static int setup(void **state)
-{
-	(void)state;
-	shim_reset();
-	swtpm_open(&tpm);
-	tpm_token_free(swtpm_ready_token(&tpm));
-	token = swtpm_token_by(&tpm, tpm.shim);
-	login_user(token);
-	OK(tpm_key_create(token, TPM_KEY_WRAP, BYTES("wrap"), &key));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	tpm_key_done(&key);
-	tpm_token_free(token);
-	swtpm_close(&tpm);
-	return 0;
-}
 
 static void count_up(uint8_t *bytes, size_t len, uint8_t first)
 {
@@ -276,17 +251,18 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_answers),
 		cmocka_unit_test(test_foreign_nonce_is_refused),
-		cmocka_unit_test_setup_teardown(test_deterministic, setup,
+		cmocka_unit_test_setup_teardown(test_deterministic,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_every_bit_counts,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_lengths, setup_shimmed,
 						teardown),
-		cmocka_unit_test_setup_teardown(test_every_bit_counts, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_lengths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_aad_and_other_key,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(test_one_command_each, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_wrap_survives, setup,
-						teardown),
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_one_command_each,
+						setup_shimmed, teardown),
+		cmocka_unit_test_setup_teardown(test_wrap_survives,
+						setup_shimmed, teardown),
 	};
 
 	return cmocka_run_group_tests_name("tpm2/wrap", tests, NULL, NULL);
