@@ -15,29 +15,10 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "hsm/child.h"
 #include "hsm/pace.h"
-#include "hsm/pieces.h"
+#include "hsm/rewrap_worker.h"
 
-/* Then it is replaced: modules leak. SoftHSM 240 bytes a key, so 5 MiB; a start
- * costs as much as 100 keys. */
-#define KEYS_PER_WORKER 20000
-#define QUEUE_MAX 2 /* one in work, one on its way */
-#define DEPTH 4     /* batches under way, however many workers */
-
-/* A token this slow is taken for dead. One that serves the sessions of a
- * process one after the other has the time for it. */
-#define BATCH_MS 60000
-#define ITEM_MS 1000
-
-struct worker {
-	struct child child;
-	struct piece *queue[QUEUE_MAX]; /* the first is in work */
-	size_t queued;
-	size_t keys;      /* unwrapped since it was started */
-	int64_t begun_us; /* the first of the queue */
-	int64_t deadline;
-};
+#define DEPTH 4 /* batches under way, however many workers */
 
 struct rewrap {
 	const struct kt_secret *pin;
@@ -80,15 +61,6 @@ static void failed(struct rewrap *r, struct piece *piece, enum kt_err err)
 		piece_fail(&r->pieces, piece, err);
 }
 
-static void clock_start(struct worker *w)
-{
-	if (w->queued == 0)
-		return;
-	w->begun_us = clock_monotonic_us();
-	w->deadline = w->begun_us / 1000 + BATCH_MS +
-		      (int64_t)w->queue[0]->part.count * ITEM_MS;
-}
-
 /* The piece in work has failed once more; the one behind it was not begun. */
 static void worker_failed(struct rewrap *r, struct worker *w, enum kt_err err)
 {
@@ -108,30 +80,10 @@ static void worker_lost(struct rewrap *r, struct worker *w)
 	worker_failed(r, w, child_lost(&w->child));
 }
 
-static bool worker_runs(const struct worker *w)
-{
-	return w->child.pid > 0;
-}
-
-/* One that died is not: the next one in its place begins anew. */
-static bool worker_spent(const struct worker *w)
-{
-	return worker_runs(w) && w->keys >= KEYS_PER_WORKER;
-}
-
 static enum kt_err worker_start(struct rewrap *r, struct worker *w)
 {
 	w->keys = 0;
 	return child_start(&w->child, r->program, r->pin, &r->hello);
-}
-
-/* One that leaked enough, or that is one too many. */
-static void worker_retire(struct worker *w)
-{
-	if (w->queued > 0 || !worker_runs(w))
-		return;
-	child_stop(&w->child, clock_monotonic_ms() + CHILD_GRACE_MS);
-	w->keys = 0;
 }
 
 /* The worker with the least to do; NULL when all have enough. */
@@ -150,16 +102,6 @@ static struct worker *worker_choose(struct rewrap *r)
 			best = w;
 	}
 	return best;
-}
-
-/* Keys that a worker unwraps for it. */
-static size_t keys_in(const struct rewrap_batch *batch)
-{
-	size_t keys = batch->count;
-
-	for (size_t i = 0; batch->op == REWRAP_TRY && i < batch->count; i++)
-		keys += batch->items[i].proven;
-	return keys;
 }
 
 static size_t sessions_of(const struct rewrap *r, const struct worker *w)
@@ -185,32 +127,9 @@ static void give(struct rewrap *r, struct worker *w, struct piece *piece)
 	}
 	piece->part.sessions = (uint32_t)sessions_of(r, w);
 	if (err == KT_OK)
-		err = worker_put_batch(&w->child.out, piece->number,
-				       &piece->part);
-	if (err != KT_OK) {
+		err = worker_give(w, piece);
+	if (err != KT_OK)
 		failed(r, piece, err);
-		return;
-	}
-	w->keys += keys_in(&piece->part);
-	w->queue[w->queued++] = piece;
-	if (w->queued == 1)
-		clock_start(w);
-}
-
-/* What the worker said of its piece; an error says that this is nothing that
- * could be understood. */
-static enum kt_err answer_read(struct worker *w, enum kt_err *ret_told)
-{
-	struct wire *in = &w->child.in;
-	struct piece *piece;
-
-	if (w->queued == 0)
-		return err_raise(KT_ERR_IO, "an answer without a question");
-	piece = w->queue[0];
-	if (wire_type(in) == WIRE_ERROR)
-		return worker_get_error(in, piece->number, ret_told);
-	*ret_told = KT_OK;
-	return worker_get_result(in, piece->number, &piece->part);
 }
 
 static void retire_surplus(struct rewrap *r)
@@ -246,9 +165,7 @@ static void answered(struct rewrap *r, struct worker *w, enum kt_err told)
 
 	if (told == KT_OK)
 		note(r, w);
-	w->queue[0] = w->queue[1];
-	w->queued--;
-	clock_start(w);
+	worker_next(w);
 	if (told == KT_OK)
 		piece_end(&r->pieces, piece, KT_OK);
 	else
@@ -261,7 +178,7 @@ static void answer(struct rewrap *r, struct worker *w)
 	enum kt_err told = KT_OK;
 	struct err_saved saved;
 
-	if (answer_read(w, &told) != KT_OK) {
+	if (worker_answer(w, &told) != KT_OK) {
 		worker_lost(r, w);
 		return;
 	}

@@ -4,6 +4,7 @@
  */
 #include "core/sweep.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -378,6 +379,7 @@ enum kt_err sweep_run(struct sweep *sweep)
 	CLEANUP(pipe_done) struct pipe pipe = {0};
 	struct err_saved stopped = {.err = KT_OK};
 
+	assert(sweep->op != REWRAP_TRY || sweep->proven_in > 0);
 	TRY(pipe_init(sweep, &pipe));
 	for (;;) {
 		if (stopped.err == KT_OK)
